@@ -1,11 +1,13 @@
 """What a user imports is exported by its package."""
 
 import ast
+import inspect
 import pkgutil
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -13,6 +15,7 @@ import myosotis
 
 PACKAGES = (
     "continual",
+    "continual.classification.norm",
     "continual.classification",
     "continual.segmentation",
     "continual.selfsupervised",
@@ -20,8 +23,12 @@ PACKAGES = (
     "denoising",
     "engine",
     "evaluation",
+    "exact",
+    "ledger",
     "models",
     "pretraining",
+    "report",
+    "unlearning.classifier",
     "unlearning.language",
 )
 
@@ -29,9 +36,8 @@ PACKAGES = (
 @pytest.mark.parametrize("name", PACKAGES)
 def test_every_public_name_is_there(name):
     package = import_module(f"myosotis.{name}")
-    tree = ast.parse(Path(package.__file__).read_text())
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    imported = {alias.name: node.module for node in block.body for alias in node.names}
+    tree = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text())
+    imported = {alias.name: f"myosotis.{name}.{node.module}" for node in tree.body for alias in node.names}
     assert sorted(package.__all__) == sorted(imported)
     modules = {found.name for found in pkgutil.iter_modules(package.__path__)}
     assert not modules & set(package.__all__), "importing the module would hide the name"
@@ -42,7 +48,7 @@ def test_every_public_name_is_there(name):
     everything = {}
     exec(f"from myosotis.{name} import *", everything)  # noqa: S102
     assert set(package.__all__) <= set(everything)
-    with pytest.raises(AttributeError, match=f"module 'myosotis.{name}' has no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match=f"No myosotis.{name} attribute nothing"):
         _ = package.nothing
 
 
@@ -71,3 +77,24 @@ assert not {{"torch", "PIL", "transformers"}} & set(sys.modules), sorted(sys.mod
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert Path(myosotis.__file__).is_file()
+
+
+def test_every_public_method_is_documented_where_it_begins():
+    """An override needs no docstring of its own: :func:`inspect.getdoc` finds that of its base."""
+    modules = [found.name for found in pkgutil.walk_packages(myosotis.__path__, "myosotis.")]
+    classes = {
+        value
+        for module in map(import_module, [name for name in modules if not name.endswith("__main__")])
+        for value in vars(module).values()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and not value.__name__.startswith("_")
+    }
+    assert len(classes) > 500
+    undocumented = [
+        f"{owner.__module__}.{owner.__qualname__}.{name}"
+        for owner in classes
+        for name, value in vars(owner).items()
+        if not name.startswith("_")
+        and isinstance(value, FunctionType | property | classmethod | staticmethod)
+        and not inspect.getdoc(getattr(owner, name))
+    ]
+    assert not undocumented

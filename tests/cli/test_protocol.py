@@ -360,7 +360,7 @@ def test_evaluation_runs_that_diverge_are_told(world, tmp_path):
         ("conventional", "diverged", 1),
     ]
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "0.000 <span>(0.000 to 0.000)</span>, 2 of 2 failed" in page
+    assert "0.000 <span>[0.000, 0.000]</span>, 2 of 2 failed" in page
     text = " ".join(outcome.output.split())
     assert "No: all 4 runs of er failed (training diverged in task 1; lower the learning rate)" in text
     assert "On the evaluation stream no method, as every evaluation run failed." in text

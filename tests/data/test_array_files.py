@@ -63,7 +63,7 @@ def test_the_truth_is_read(tmp_path):
 
 
 def test_a_zip_bomb_is_refused_by_a_named_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpacking, "MOST_UNPACKED", 2**20)
+    monkeypatch.setattr(unpacking, "MAX_UNPACKED", 2**20)
     np.savez_compressed(tmp_path / "x.npz", images=np.zeros(2**21, np.uint8))
     with pytest.raises(InputError, match="unpacks to 2,097,280 bytes, more than the 1,048,576 that are read"):
         read_npz(tmp_path / "x.npz")

@@ -46,7 +46,7 @@ def test_the_three_forms_are_read(tmp_path):
         ({"prompt": "Who?"}, "line 2: the key 'response' is missing"),
         ({"response": "Karin."}, "line 2: the key 'prompt' is missing"),
         ({"question": "Who?"}, "line 2: expected the key 'text'"),
-        ({"text": "a" * 2**22}, "line 2: is longer than the 4,194,304 letters of a record"),
+        ({"text": "a" * 2**22}, "line 2: is longer than the 4,194,304 characters of a record"),
         ({"text": 3}, "line 2: 'text' must be a non-empty string"),
         ({"prompt": "Who?", "response": " "}, "line 2: 'response' must be a non-empty string"),
         ({"messages": CHAT[:1]}, "ends with an assistant message"),
@@ -154,14 +154,14 @@ def test_data_sets_that_cannot_be_loaded_are_one_line(tmp_path, monkeypatch):
 def test_a_record_of_another_source_that_is_too_long():
     """Fifty megabytes were tokenised whole, in thirteen gigabytes, before any length was looked at."""
     for fields in ({"text": "a" * (2**22 + 1)}, {"prompt": "Who?", "response": "a" * (2**22 + 1)}):
-        with pytest.raises(InputError, match="row 1: '.*' is longer than the 4,194,304 letters of a record"):
+        with pytest.raises(InputError, match="row 1: '.*' is longer than the 4,194,304 characters of a record"):
             parse_record(fields, "row 1")
-    with pytest.raises(InputError, match="row 1: 'messages' is longer than the 4,194,304 letters of a record"):
+    with pytest.raises(InputError, match="row 1: 'messages' is longer than the 4,194,304 characters of a record"):
         parse_record({"messages": [{"role": "assistant", "content": "a" * (2**22 + 1)}]}, "row 1")
 
 
 def test_a_line_without_an_end_is_not_read_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "MOST_LETTERS", 10)
+    monkeypatch.setattr(records, "MAX_CHARACTERS", 10)
     (tmp_path / "f.jsonl").write_text('{"a": 1}\n' + "x" * 2**20)
-    with pytest.raises(InputError, match="line 2: is longer than the 10 letters of a record"):
+    with pytest.raises(InputError, match="line 2: is longer than the 10 characters of a record"):
         read_jsonl(tmp_path / "f.jsonl")

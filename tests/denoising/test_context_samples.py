@@ -53,7 +53,7 @@ def test_few_contexts_are_counted_and_many_are_not(markov, noisy):
 def test_a_sample_has_the_contexts_of_the_whole(noisy, context, shape, lengths, monkeypatch):
     seen = noisy(np.random.default_rng(0).integers(0, 2, shape).astype(np.uint8))
     monkeypatch.setattr("myosotis.denoising.context_samples._DEDUPLICATE", 0.0)
-    monkeypatch.setattr("myosotis.denoising.context_samples._MOST_SAMPLES", 50)
+    monkeypatch.setattr("myosotis.denoising.context_samples._MAX_SAMPLES", 50)
     whole = make_field(seen, context, 2, lengths=lengths).windows()
     for chosen in (None, np.arange(0, 600, 4)):
         learnt = context_samples(seen, context, 2, lengths=lengths, chosen=chosen)
@@ -106,7 +106,7 @@ def test_memory_of_contexts(kind):
 
 def test_memory_of_a_sample(monkeypatch):
     """Positions and keys of all symbols were made before the sample was drawn: 35 bytes for each, or 78 by keys."""
-    monkeypatch.setattr("myosotis.denoising.context_samples._MOST_SAMPLES", 1000)
+    monkeypatch.setattr("myosotis.denoising.context_samples._MAX_SAMPLES", 1000)
     seen = np.zeros(2_000_000, dtype=np.uint8)
     tracemalloc.start()
     context_samples(seen, Context1d(8), 2)

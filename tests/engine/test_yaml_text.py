@@ -49,7 +49,7 @@ def test_a_file_that_is_too_large_is_not_read_whole(tmp_path, monkeypatch):
 
 
 def test_aliases_that_do_not_explode(tmp_path, monkeypatch):
-    monkeypatch.setattr(yaml_text, "MOST_VALUES", 17)
+    monkeypatch.setattr(yaml_text, "MAX_VALUES", 17)
     (tmp_path / "c.yaml").write_text("train: &it {size: 8, folder: x}\ntest: {<<: *it, folder: y}\n")
     assert read_yaml(tmp_path / "c.yaml") == {
         "train": {"size": 8, "folder": "x"},

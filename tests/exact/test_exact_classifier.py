@@ -247,7 +247,7 @@ class TestForgetting:
             new().learn(images, rows.clamp(max=15), classes)
 
     def test_more_records_than_the_sums_hold_are_refused(self, monkeypatch):
-        monkeypatch.setattr("myosotis.exact.classifier.MOST_RECORDS", 3)
+        monkeypatch.setattr("myosotis.exact.classifier.MAX_RECORDS", 3)
         with pytest.raises(SettingsError, match="4 records, but the sums hold at most 3"):
             new().learn(*records(4))
 

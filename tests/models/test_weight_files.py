@@ -166,7 +166,7 @@ class TestReading:
 
     def test_a_compressed_file_is_refused_by_the_limit_of_what_it_unpacks_to(self, tmp_path, monkeypatch):
         """A ``.pth`` of a megabyte took a gigabyte; torch writes them without compression, but unpacks both."""
-        monkeypatch.setattr(unpacking, "MOST_UNPACKED", 2**20)
+        monkeypatch.setattr(unpacking, "MAX_UNPACKED", 2**20)
         torch.save({"a": torch.zeros(2**20)}, tmp_path / "plain.pth")
         assert read_weights_file(tmp_path / "plain.pth")["a"].shape == (2**20,)
         with (

@@ -79,8 +79,8 @@ def test_a_choice_is_frozen_before_any_run_on_the_evaluation_stream(schedule):
     finish(results, rest, lambda unit: 0.9 if unit.trial == 0 else 0.2)
     assert plan.due() == []
     figures = plan.figures()["er"]
-    assert figures["selected"]["trial"] == 2
-    assert figures["conventional"]["mean"] == pytest.approx(0.9)
+    assert figures.selected.trial == 2
+    assert figures.conventional.mean == pytest.approx(0.9)
 
 
 def test_pruned_trials_have_no_further_seeds(schedule):
@@ -94,7 +94,7 @@ def test_pruned_trials_have_no_further_seeds(schedule):
     finish(results, second)
     finish(results, plan.due())
     assert plan.due() == []
-    assert plan.figures()["er"]["finished_trials"] == [1, 2]
+    assert plan.figures()["er"].finished_trials == [1, 2]
 
 
 @pytest.mark.parametrize("options", [{}, {"prune": {}}, {"conventional": False}, {"trials": 1, "seeds": 1}])

@@ -25,12 +25,12 @@ def test_the_usual_way_is_never_worse_on_its_own_images(results):
         "final_accuracy",
         0.95,
     )
-    assert summary["selected"]["trial"] == 0
-    assert summary["conventional"]["trial"] == 1
-    assert summary["conventional"]["optimism"] == pytest.approx(0.3)
-    assert summary["conventional"]["tau_of_trials"] == pytest.approx(-1)
-    assert summary["tuning_cost"] == {"seconds": 4.0, "steps": 8, "images": 12, "runs": 4}
-    assert summary["sensitivity"]["a"]["spread"] == pytest.approx(0.35)
+    assert summary.selected.trial == 0
+    assert summary.conventional.trial == 1
+    assert summary.conventional.optimism == pytest.approx(0.3)
+    assert summary.conventional.tau_of_trials == pytest.approx(-1)
+    assert dict(summary.tuning_cost) == {"seconds": 4.0, "steps": 8, "images": 12, "runs": 4}
+    assert summary.sensitivity["a"].spread == pytest.approx(0.35)
 
 
 def test_ranks_and_agreement():
@@ -41,10 +41,10 @@ def test_ranks_and_agreement():
     assert kendall([1, 1], [1, 2]) is None
     same = {"a": [0.1, 0.12], "b": [0.5, 0.52], "c": [0.9, 0.88]}
     found = phase_agreement(same, same, 0.95, 0)
-    assert (found["tau"], found["low"], found["high"]) == pytest.approx((1, 1, 1))
+    assert (found.tau, found.low, found.high) == pytest.approx((1, 1, 1))
     noisy = {"a": [0.1, 0.9], "b": [0.9, 0.1], "c": [0.5, 0.55]}
     wide = phase_agreement(noisy, same, 0.95, 0)
-    assert wide["low"] < wide["high"]
+    assert wide.low < wide.high
 
 
 def test_kendalls_tau_is_that_of_scipy_with_ties_too():
@@ -61,5 +61,5 @@ def test_sensitivity_leaves_out_what_does_not_vary():
     draws = [{"a": 1, "b": 5}, {"a": 2, "b": 5}, {"a": 2, "b": 5, "c": 1}]
     found = sensitivity(draws, {0: 0.1, 1: 0.5, 2: 0.7})
     assert list(found) == ["a"]
-    assert found["a"]["means"] == pytest.approx({"1": 0.1, "2": 0.6})
-    assert found["a"]["fewest"] == 1
+    assert found["a"].means == pytest.approx({"1": 0.1, "2": 0.6})
+    assert found["a"].fewest == 1

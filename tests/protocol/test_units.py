@@ -80,9 +80,9 @@ def test_streams_that_are_too_large_are_read_by_each_worker(tmp_path, monkeypatc
     data = job(tmp_path).data.model_dump_json()
     forget_streams()
     size = sum(images.images.numel() for images in stream_sets(data))
-    monkeypatch.setattr(units, "_MOST_SHARED", size - 1)
+    monkeypatch.setattr(units, "_MAX_SHARED", size - 1)
     assert handing_over([data]) is None
-    monkeypatch.setattr(units, "_MOST_SHARED", size)
+    monkeypatch.setattr(units, "_MAX_SHARED", size)
     assert (handing_over([data]) is not None) == can_share()
     monkeypatch.setattr(units, "can_share", lambda: False)
     assert handing_over([data]) is None

@@ -3,6 +3,7 @@
 import pytest
 
 from myosotis.engine import Config, InputError, Run
+from myosotis.engine.result import Result
 from myosotis.report.groups import comparison_name, group_runs, run_names
 
 
@@ -33,12 +34,16 @@ def finished(tmp_path):
     return make
 
 
+def grouped(runs, **options):
+    return group_runs(runs, [Result.model_construct(**run.result()) for run in runs], **options)
+
+
 def settings_of(runs, **options):
-    return {group.settings: [run.path.name for run in group.runs] for group in group_runs(runs, **options)}
+    return {group.settings: [run.path.name for run in group.runs] for group in grouped(runs, **options)}
 
 
 def labels(runs, **options):
-    return [group.label for group in group_runs(runs, **options)]
+    return [group.label for group in grouped(runs, **options)]
 
 
 def test_seeds_are_one_group_and_cosmetics_do_not_count(finished):
@@ -78,7 +83,7 @@ def test_equal_names_are_told_apart_by_directories(finished):
 
 def test_no_label_shows_a_folder_of_the_operator(finished, tmp_path):
     runs = [finished(name, method={"name": "er", "path": f"/home/me/{name}/photos"}) for name in ("a", "b")]
-    shown = [*labels(runs), *settings_of(runs), *run_names(runs, [run.result() for run in runs])]
+    shown = [*labels(runs), *settings_of(runs), *run_names(runs)]
     assert not any("/home" in text or str(tmp_path) in text for text in shown)
 
 
@@ -94,7 +99,7 @@ def test_the_same_run_twice_is_refused(finished, same):
     first = finished("a", seed=1)
     second = first if same == "a" else finished("b", seed=1, name="renamed")
     with pytest.raises(InputError, match="has the same settings and seed as"):
-        group_runs([first, second])
+        grouped([first, second])
 
 
 def test_several_keys_may_be_seeds(finished):

@@ -2,6 +2,7 @@
 
 import collections
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from myosotis.engine.result import Result
 from myosotis.ledger.pages import certificate, life_page
 from myosotis.ledger.statements import STATEMENT, VERSION, Statement
 from myosotis.report import Document, Figure, Row, Section, Table, Verdict, render_html, render_text
@@ -93,6 +95,7 @@ PAYLOADS = (
 )
 
 HARMLESS = "a name"
+YES = {"known": True, "forgotten": True, "kept": True, "sure": True}
 NAMES = dict(enumerate(PAYLOADS))
 COMMANDS = set("\x00\x07\x08\x1b\x7f\x9b\u202e\u2066\u2069")
 
@@ -132,7 +135,7 @@ def figures(name):
 
 
 def document(name, drawn=()):
-    table = Table(name, [name, name], [Row(name, [name, f"0.5 (0.4 to 0.6) {name}"], name)] * 2, name)
+    table = Table(name, [name, name], [Row(name, [name, f"0.5 [0.4, 0.6] {name}"], name)] * 2, name)
     return Document(
         title=name,
         subtitle=name,
@@ -147,9 +150,11 @@ def document(name, drawn=()):
 
 
 def result(name):
-    request = {"id": name, "received": name, "deadline": name, "untreated": [name, name]}
-    verdict = {"known": True, "forgotten": True, "kept": True, "sure": True}
-    return {"finished": "2026-05-04T03:02:01Z", "operator": name, "request": request, "verdict": verdict}
+    return Result.model_construct(
+        finished=datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
+        operator=name,
+        request={"id": name, "received": name, "deadline": name, "untreated": [name, name]},
+    )
 
 
 def statement(name):
@@ -196,7 +201,7 @@ def pages(name, drawn=()):
         "comparison": render_html(Document(name, name, several, Table(name, [name], [Row(name, [name])]))),
         "life": render_html(life_page([statement(name)] * 2, [name] * 2, [name])),
         "certificate": render_html(certificate(statement(name), 1, name)),
-        "person": person_page(result(name), noun=name, count=3, noticeable=True),
+        "person": person_page(result(name), YES, noun=name, count=3, noticeable=True),
         "half page": page("half_page.html.j2", running=running_title(name, []), **content, **lists),
     }
 

@@ -2,29 +2,36 @@
 
 import pytest
 
+from myosotis.evaluation.comparison import compared, fixed
+from myosotis.evaluation.intervals import Interval
+from myosotis.evaluation.learning import LearningVerdict
 from myosotis.report.learning import kept_verdict, learnt_verdict
+
+DIFFERENCES = {True: (0.05, 0.01, 0.15), False: (-0.05, -0.15, -0.01), None: (-0.05, -0.15, 0.05)}
 
 
 def figure(holds, margin=0.0):
-    return {
-        "name": "final accuracy on all classes",
-        "value": {"mean": 0.2, "low": 0.1, "high": 0.3, "count": 60, "units": 60},
-        "against": {"mean": 0.25, "low": None, "high": None, "count": 0, "units": 0},
-        "against_of": "always predicting the most frequent class",
-        "difference": {"mean": -0.05, "low": -0.15, "high": 0.05, "count": 60, "units": 60},
-        "margin": margin,
-        "holds": holds,
-    }
+    row = compared(
+        "final accuracy on all classes",
+        Interval(0.2, 0.1, 0.3, 60, 60),
+        fixed(0.25),
+        Interval(*DIFFERENCES[holds], 60, 60),
+        "at least",
+        against_of="always predicting the most frequent class",
+        margin=margin,
+    )
+    assert margin or row.holds is holds
+    return row
 
 
 def verdict(learnt, kept=None, kept_basis=()):
-    return {"learnt": learnt, "kept": kept, "learnt_basis": [figure(learnt)], "kept_basis": list(kept_basis)}
+    return LearningVerdict(learnt=learnt, kept=kept, learnt_basis=[figure(learnt)], kept_basis=list(kept_basis))
 
 
 def test_a_run_at_chance_is_told_that_it_has_not_learnt():
     shown = learnt_verdict(verdict(False))
     assert shown.mark == "no"
-    assert "0.200 (0.100 to 0.300)" in shown.answer
+    assert "0.200 [0.100, 0.300]" in shown.answer
     assert "always predicting the most frequent class: 0.250" in shown.answer
     assert "This has not learnt" in shown.answer
     assert "has not learnt" not in learnt_verdict(verdict(True)).answer

@@ -21,7 +21,7 @@ def document(svg=""):
         table=Table(f"Caption {HOSTILE}", ["Before", HOSTILE], [Row(HOSTILE, ["1", HOSTILE], HOSTILE)], "Measure"),
         facts=[("Finished", "2026-05-04 03:02 UTC"), ("Operator", HOSTILE)],
         limits=[HOSTILE],
-        overview=[Table("Criteria", ["Value"], [Row("r", ["0.5 (0.4 to 0.6)"])])],
+        overview=[Table("Criteria", ["Value"], [Row("r", ["0.5 [0.4, 0.6]"])])],
         figures=[Figure(svg, HOSTILE)] if svg else [],
         sections=[Section(HOSTILE, [HOSTILE], [Table("t", ["c"], [Row("r", [HOSTILE])])])],
     )

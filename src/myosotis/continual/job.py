@@ -42,7 +42,7 @@ class StreamJob(Job[StreamConfigT], Generic[StreamConfigT, LearnerT, OutcomeT]):
         """Learn the stream, publish the learner and return the result."""
         config, run = self._config, self._run
         self._check_kept_learners()
-        with self._timed("learn"), settings_as_input():
+        with self._run.timed("learn"), settings_as_input():
             outcome = self.learn(
                 seed=config.seed,
                 device=device(),
@@ -53,11 +53,10 @@ class StreamJob(Job[StreamConfigT], Generic[StreamConfigT, LearnerT, OutcomeT]):
                 on_task=self._keep_learner if config.keep_learners else None,
             )
         learned: Any = outcome
-        self.publish(lambda path: self.save(learned.learner, len(learned.records), path))
+        self._run.publish(lambda path: self.save(learned.learner, len(learned.records), path))
         return self.result(outcome)
 
     def clean_up(self) -> None:
-        """Remove the checkpoints of the tasks."""
         for path in (*self._run.checkpoints.glob("after-*"), *self._run.checkpoints.glob("task-*")):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -80,7 +79,7 @@ class StreamJob(Job[StreamConfigT], Generic[StreamConfigT, LearnerT, OutcomeT]):
 
     def _keep_learner(self, index: int, learner: LearnerT) -> None:
         self._run.learners.mkdir(exist_ok=True)
-        self.publish(lambda path: self.save(learner, index + 1, path), f"learners/task-{index + 1}")
+        self._run.publish(lambda path: self.save(learner, index + 1, path), f"learners/task-{index + 1}")
 
 
 def try_images(net: nn.Module, images: torch.Tensor) -> None:

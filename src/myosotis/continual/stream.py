@@ -4,7 +4,7 @@ import math
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -22,11 +22,12 @@ from myosotis.engine.files import read_json, write_json
 from myosotis.engine.loop import Precision, numbers_of, train
 from myosotis.engine.method import MethodCard
 from myosotis.engine.processes import is_main_process, seed_global_generator, share, wait_for_everyone
+from myosotis.engine.result import ResultPart
 from myosotis.engine.schedule import Schedule
 from myosotis.models.backbone import use_channels_last
 
 SettingsT = TypeVar("SettingsT")
-RecordT = TypeVar("RecordT")
+RecordT = TypeVar("RecordT", bound=ResultPart)
 
 Log = Callable[[Mapping[str, Any]], None]
 
@@ -150,7 +151,7 @@ class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
     """
 
     Record: ClassVar[type[Any]]
-    """Dataclass of what is measured after a task."""
+    """Model of what is measured after a task."""
 
     def __init__(
         self,
@@ -323,7 +324,7 @@ class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
         if is_main_process():
             with sealed_directory(self._checkpoints / f"after-{index}") as staged:
                 write_learner(self.learner, staged)
-                write_json(staged / "records.json", [asdict(record) for record in self.records])  # type: ignore[call-overload]
+                write_json(staged / "records.json", [record.model_dump(mode="json") for record in self.records])
                 self.save_state(staged)
             shutil.rmtree(self._checkpoints / f"task-{index}", ignore_errors=True)
             shutil.rmtree(self._checkpoints / f"after-{index - 1}", ignore_errors=True)

@@ -100,7 +100,7 @@ def against_finetuning(verdict: Verdict, own: Share, control: Share, *, measure:
     """
     compared = above_share(own, control, measure=measure, against_of="fine-tuning", confidence=confidence)
     more = "" if compared.holds else " It has not kept more than fine-tuning, as far as this interval shows."
-    text = f"{basis_text(compared.model_dump(mode='json'))}{more} {verdict.answer}"
+    text = f"{basis_text(compared)}{more} {verdict.answer}"
     return Verdict(KEPT, text, compared.holds, compared.holds is None)
 
 

@@ -19,10 +19,10 @@ from myosotis.engine.errors import InputError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Files of a folder that are read as images."""
 
-MOST_PIXELS = 2**26
+MAX_PIXELS = 2**26
 """Pixels of an image that is read. Of transparent ones some twenty bytes each are in memory at once."""
 
-TOO_MANY = f"more than the {MOST_PIXELS:,} pixels that are read"
+TOO_MANY = f"more than the {MAX_PIXELS:,} pixels that are read"
 """What is said of a larger one."""
 
 _LARGE = 2**22  # pixels; larger images are decoded one at a time
@@ -176,7 +176,7 @@ def as_array(picture: Image.Image, size: int | None, name: str, background: Back
     if size is not None and image.size != (size, size):
         scale = size / min(image.size)
         width, height = (max(size, round(side * scale)) for side in image.size)
-        if width * height > MOST_PIXELS:
+        if width * height > MAX_PIXELS:
             raise UnreadableImageError(
                 f"{name}: is {image.width}x{image.height}, so narrow that it would have {TOO_MANY}, once it is scaled"
                 f" to {size}"
@@ -244,12 +244,12 @@ def one_if_large(size: tuple[int, int]) -> Iterator[None]:
 
 
 def check_size(size: tuple[int, int], name: Path | str) -> None:
-    """Raise ``UnreadableImageError`` if an image has more than :data:`MOST_PIXELS`.
+    """Raise ``UnreadableImageError`` if an image has more than :data:`MAX_PIXELS`.
 
     Args:
         size: Width and height.
         name: Name of the image for the error.
     """
     width, height = size
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise UnreadableImageError(f"{name}: {width}x{height}, has {TOO_MANY}")

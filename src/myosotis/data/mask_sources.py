@@ -11,7 +11,7 @@ from myosotis.data.image_files import WHITE
 from myosotis.data.masks import (
     CAMVID_CLASSES,
     IGNORE,
-    MOST_CLASSES,
+    MAX_CLASSES,
     VOC_CLASSES,
     MaskedImages,
     pair_folders,
@@ -122,8 +122,8 @@ class MaskSourceConfig(Config):
             raise ValueError("scenes have no transparent pixels: leave 'image_background' out")
         if folder and len(set(self.classes or ())) < len(self.classes or ()):
             raise ValueError("'classes' contains duplicates")
-        if folder and len(self._numbers()) > MOST_CLASSES:
-            raise ValueError(f"'classes' names {len(self._numbers())}; a mask of bytes has room for {MOST_CLASSES}")
+        if folder and len(self._numbers()) > MAX_CLASSES:
+            raise ValueError(f"'classes' names {len(self._numbers())}; a mask of bytes has room for {MAX_CLASSES}")
         if folder and self._numbers().stop > _VALUES:
             raise ValueError(
                 f"'first' {self.first} gives the last class the number {self._numbers().stop - 1}; mask files hold "

@@ -30,7 +30,7 @@ from myosotis.engine.errors import InputError, SettingsError
 IGNORE = 255
 """Value of pixels that are ignored in losses and figures."""
 
-MOST_CLASSES = IGNORE - 1
+MAX_CLASSES = IGNORE - 1
 """Largest number of classes in a mask of bytes, beside the background and ignored pixels."""
 
 VOC_CLASSES = [
@@ -159,8 +159,8 @@ def resident(
         >>> masked.label_sets()
         [frozenset({1})]
     """
-    if len(classes) > MOST_CLASSES:
-        raise SettingsError(f"{len(classes)} classes; a mask of bytes has room for {MOST_CLASSES}")
+    if len(classes) > MAX_CLASSES:
+        raise SettingsError(f"{len(classes)} classes; a mask of bytes has room for {MAX_CLASSES}")
     if not len(images) == len(masks) == len(names):
         raise ValueError(f"{len(images)} images, {len(masks)} masks and {len(names)} names do not match")
     if len(set(names)) < len(names):
@@ -302,8 +302,8 @@ def read_pairs(
 
 def _check_pairs(pairs: Sequence[tuple[Path, Path]], names: Sequence[str], classes: Sequence[str]) -> None:
     """Raise unless all files exist, names are unique and there are not too many classes."""
-    if len(classes) > MOST_CLASSES:
-        raise SettingsError(f"{len(classes)} classes; a mask of bytes has room for {MOST_CLASSES}")
+    if len(classes) > MAX_CLASSES:
+        raise SettingsError(f"{len(classes)} classes; a mask of bytes has room for {MAX_CLASSES}")
     if not pairs:
         raise InputError("no images given")
     twice = next((name for name, count in Counter(names).items() if count > 1), None)

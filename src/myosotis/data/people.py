@@ -41,7 +41,7 @@ _NOUNS = (
     "Forest", "Window", "Mountain", "Engine", "Feather",
 )  # fmt: skip
 
-MOST_PEOPLE = 1000
+MAX_PEOPLE = 1000
 """Largest number of people in one draw; their names are different."""
 
 
@@ -148,8 +148,8 @@ def fictitious_people(count: int, seed: int) -> list[Person]:
         >>> fictitious_people(3, seed=0)[:2] == fictitious_people(2, seed=0)
         True
     """
-    if not 1 <= count <= MOST_PEOPLE:
-        raise ValueError(f"count must be between 1 and {MOST_PEOPLE}, got {count}")
+    if not 1 <= count <= MAX_PEOPLE:
+        raise ValueError(f"count must be between 1 and {MAX_PEOPLE}, got {count}")
     stream = generator(seed, "fictitious people")
 
     def draw(options: tuple[str, ...]) -> str:

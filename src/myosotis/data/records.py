@@ -11,7 +11,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.extras import require
 from myosotis.engine.hub import hub_answers
 
-MOST_LETTERS = 2**22
+MAX_CHARACTERS = 2**22
 """Letters of a record, and of its line in a file: more than any model reads, and some hundred bytes of memory each."""
 
 
@@ -91,8 +91,8 @@ def _string(fields: Mapping[str, Any], key: str, where: str) -> str:
         raise InputError(f"{where}: the key '{key}' is missing")
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where}: '{key}' must be a non-empty string")
-    if len(value) > MOST_LETTERS:
-        raise InputError(f"{where}: '{key}' is longer than the {MOST_LETTERS:,} letters of a record")
+    if len(value) > MAX_CHARACTERS:
+        raise InputError(f"{where}: '{key}' is longer than the {MAX_CHARACTERS:,} characters of a record")
     return value
 
 
@@ -116,8 +116,8 @@ def _messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
         raise InputError(
             f"{where}: 'messages' must be a list of 'role' and 'content' that ends with an assistant message"
         )
-    if sum(len(item["content"]) for item in value) > MOST_LETTERS:
-        raise InputError(f"{where}: 'messages' is longer than the {MOST_LETTERS:,} letters of a record")
+    if sum(len(item["content"]) for item in value) > MAX_CHARACTERS:
+        raise InputError(f"{where}: 'messages' is longer than the {MAX_CHARACTERS:,} characters of a record")
     return tuple({"role": item["role"], "content": item["content"]} for item in value)
 
 
@@ -172,9 +172,11 @@ def read_jsonl_rows(path: Path) -> list[tuple[str, Row]]:
     # Windows writes a byte-order mark at the beginning, which is not part of the text.
     with path.open(encoding="utf-8-sig") as stream:
         try:
-            for number, line in enumerate(iter(lambda: stream.readline(MOST_LETTERS + 1), ""), 1):
-                if len(line) > MOST_LETTERS:
-                    raise InputError(f"{path}, line {number}: is longer than the {MOST_LETTERS:,} letters of a record")
+            for number, line in enumerate(iter(lambda: stream.readline(MAX_CHARACTERS + 1), ""), 1):
+                if len(line) > MAX_CHARACTERS:
+                    raise InputError(
+                        f"{path}, line {number}: is longer than the {MAX_CHARACTERS:,} characters of a record"
+                    )
                 if line.strip():
                     where = f"{path}, line {number}"
                     rows.append((where, _parse_line(line, where, first=not rows)))

@@ -27,7 +27,7 @@ _KINDS = ("folder", "images", "idx", "torchvision", "cifar", "arrays", "datasets
 _WITHOUT_SPLIT = ("folder", "images", "arrays")
 _DIGITS_HELD_OUT = 0.2
 _CIFAR_PIXELS = 3 * 32 * 32
-_MOST_CLASSES = 2**16
+_MAX_CLASSES = 2**16
 _CIFAR = {
     "cifar-10": ({"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test": ["test_batch.bin"]}, 1),
     "cifar-100": ({"train": ["train.bin"], "test": ["test.bin"]}, 2),
@@ -242,9 +242,9 @@ def read_arrays(path: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
     if not len(images):
         raise InputError(f"{path}: holds no image")
     if classes is None:
-        if int(labels.max()) >= _MOST_CLASSES:
+        if int(labels.max()) >= _MAX_CLASSES:
             raise InputError(
-                f"{path}: has the label {int(labels.max())}; labels number classes from 0, at most {_MOST_CLASSES:,}"
+                f"{path}: has the label {int(labels.max())}; labels number classes from 0, at most {_MAX_CLASSES:,}"
             )
         classes = tuple(str(number) for number in range(int(labels.max()) + 1))
     return _checked(planes, labels, path.stem, classes, str(path), _names(arrays, len(images), path))

@@ -16,7 +16,7 @@ from myosotis.denoising.passes import Passes
 from myosotis.engine.seeding import derive_seed, generator
 
 _DEDUPLICATE = 0.3
-_MOST_SAMPLES = 1 << 23
+_MAX_SAMPLES = 1 << 23
 _PARTS, _SMALLEST = 128, 1 << 16
 """Parts in which contexts are looked at, and the smallest of them: keys take many times the memory of symbols."""
 
@@ -87,9 +87,9 @@ def context_samples(
     """
     flat = np.ascontiguousarray(noisy).ravel()
     count = noisy.size if chosen is None else len(chosen)
-    if count > _MOST_SAMPLES:
+    if count > _MAX_SAMPLES:
         draws = np.random.default_rng(derive_seed(seed, "sample"))
-        sample = sorted_sample(count, _MOST_SAMPLES, draws)
+        sample = sorted_sample(count, _MAX_SAMPLES, draws)
         chosen = sample if chosen is None else chosen[sample]
     field = make_field(noisy, context, alphabet, lengths=lengths, pad=pad, chosen=chosen)
     symbols = flat if chosen is None else flat[chosen]

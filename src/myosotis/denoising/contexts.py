@@ -14,7 +14,7 @@ from myosotis.engine.errors import SettingsError
 
 Offsets = NDArray[np.int64]
 Indices = NDArray[np.int32] | NDArray[np.int64]
-MOST_SYMBOLS = 126
+MAX_SYMBOLS = 126
 """Largest alphabet: a context holds a symbol, or the sign of an edge, in a byte."""
 _BLOCK = 1 << 16
 
@@ -280,8 +280,8 @@ def pieces(
 
 def check_alphabet(symbols: int) -> None:
     """Raise ``SettingsError`` where an alphabet has too many symbols."""
-    if symbols > MOST_SYMBOLS:
-        raise SettingsError(f"alphabets have at most {MOST_SYMBOLS} symbols, got {symbols}")
+    if symbols > MAX_SYMBOLS:
+        raise SettingsError(f"alphabets have at most {MAX_SYMBOLS} symbols, got {symbols}")
 
 
 def check_lengths(count: int, lengths: Sequence[int] | None) -> NDArray[np.int64]:

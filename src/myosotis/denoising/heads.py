@@ -86,11 +86,9 @@ class MappingHead(Head):
 
     @classmethod
     def width(cls, symbols: int) -> int:
-        """Return the number of logits."""
         return symbols + 1
 
     def adaptive(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols"]:
-        """Return the loss for each noisy symbol."""
         return -logits.log_softmax(dim=1) @ _tensor(self._adaptive, logits).T
 
     def supervised(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch clean symbols"]:
@@ -98,7 +96,6 @@ class MappingHead(Head):
         return -torch.einsum("bs,xzs->bxz", logits.log_softmax(dim=1), _tensor(self._supervised, logits))
 
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:
-        """Return the reconstruction of each noisy symbol."""
         return torch.as_tensor(self.mappings, device=logits.device)[logits.argmax(dim=1)]
 
     def posterior(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols clean"]:
@@ -125,14 +122,12 @@ class FactorisedHead(Head):
 
     @classmethod
     def width(cls, symbols: int) -> int:
-        """Return the number of logits."""
         return symbols * symbols
 
     def _heads(self, logits: Tensor) -> Tensor:
         return logits.view(-1, self.symbols, self.symbols)
 
     def adaptive(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols"]:
-        """Return the loss for each noisy symbol."""
         logs = self._heads(logits).log_softmax(dim=2)
         return -torch.einsum("bwh,zwh->bz", logs, _tensor(self._adaptive, logits))
 
@@ -142,11 +137,9 @@ class FactorisedHead(Head):
         return losses[:, :, None].expand(-1, -1, self.symbols)
 
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:
-        """Return the reconstruction of each noisy symbol."""
         return self._heads(logits).argmax(dim=2)
 
     def posterior(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols clean"]:
-        """Return the softmax of each head."""
         return self._heads(logits).softmax(dim=2)
 
 
@@ -179,11 +172,9 @@ class PosteriorHead(Head):
 
     @classmethod
     def width(cls, symbols: int) -> int:
-        """Return the number of logits."""
         return symbols
 
     def adaptive(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols"]:
-        """Return the loss for each noisy symbol."""
         likely = logits.softmax(dim=1) @ _tensor(self.channel.matrix, logits)
         return -likely.clamp(min=1e-12).log()
 
@@ -192,13 +183,11 @@ class PosteriorHead(Head):
         return -logits.log_softmax(dim=1)[:, :, None].expand(-1, -1, self.symbols)
 
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:
-        """Return the reconstruction of each noisy symbol."""
         weights = np.einsum("xz,xh->xzh", self.channel.matrix, self.loss)
         scores = torch.einsum("bx,xzh->bzh", logits.softmax(dim=1), _tensor(weights, logits))
         return scores.argmin(dim=2)
 
     def posterior(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols clean"]:
-        """Return q(x|c) matrix[x, z], normalised over x."""
         joint = logits.softmax(dim=1)[:, None, :] * _tensor(self.channel.matrix.T, logits)[None]
         return functional.normalize(joint, p=1.0, dim=2)
 

@@ -59,7 +59,6 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         self._say(f"{len(self._clean)} clean sequences or images, {symbols:,} symbols; {count} held out")
 
     def phases(self) -> Sequence[Phase]:
-        """Return the steps of the training."""
         passes, denoiser = self._config.training, self._denoiser()
         windows = torch.zeros(passes.batch_size, denoiser.context.size, dtype=torch.long, device=device())
         step = training_step(denoiser.network, lambda: denoiser.network(windows).square().mean())
@@ -84,9 +83,8 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         return {"clean": salted_fingerprint(self._content_hash(), salt)}
 
     def produce(self) -> Mapping[str, Any]:
-        """Train, measure and write the denoiser."""
         config, denoiser = self._config, self._denoiser()
-        with self._timed("train"):
+        with self._run.timed("train"):
             denoiser.pretrain(
                 [self._clean[index] for index in self._trained],
                 self._draws,
@@ -95,11 +93,11 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
                 checkpoints=self._run.checkpoints / "train",
                 log=self.log,
             )
-        with self._timed("measure"):
+        with self._run.timed("measure"):
             measured = self._measured(denoiser)
         noise = config.noise.model_dump(mode="json", exclude_none=True)
         notes = {"names": list(self._names), "noise": noise, "name": config.name}
-        self.publish(lambda path: save_denoiser(denoiser, path / MODEL, notes))
+        self._run.publish(lambda path: save_denoiser(denoiser, path / MODEL, notes))
         self._say(f"model file: {self._run.path / 'model' / MODEL}")
         return {
             "names": list(self._names),
@@ -113,7 +111,6 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         }
 
     def clean_up(self) -> None:
-        """Remove the checkpoints of the training."""
         shutil.rmtree(self._run.checkpoints / "train", ignore_errors=True)
 
     def _content_hash(self) -> str:

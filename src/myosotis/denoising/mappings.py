@@ -14,7 +14,7 @@ from myosotis.engine.errors import SettingsError
 
 Table = NDArray[np.int64]
 
-_MOST_MAPPINGS = 4096
+_MAX_MAPPINGS = 4096
 
 
 def hamming(symbols: int) -> Numbers:
@@ -46,7 +46,7 @@ def all_mappings(noisy: int, reconstructed: int) -> Table:
         >>> all_mappings(2, 2).tolist()
         [[0, 0], [0, 1], [1, 0], [1, 1]]
     """
-    if reconstructed**noisy > _MOST_MAPPINGS:
+    if reconstructed**noisy > _MAX_MAPPINGS:
         raise SettingsError(f"{reconstructed} ** {noisy} mappings are too many; use a factorised head")
     return np.array(list(itertools.product(range(reconstructed), repeat=noisy)), dtype=np.int64)
 

@@ -1,17 +1,15 @@
 """The report of a run that trained a denoiser, and of several side by side."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
 from myosotis.denoising.methods import METHODS
+from myosotis.denoising.result import DenoiserResult
 from myosotis.engine.run import Run
-from myosotis.report.comparison import runs_table
+from myosotis.report.comparison import side_by_side
 from myosotis.report.document import Document, Row, Table, Verdict
 from myosotis.report.groups import run_names
 from myosotis.report.learning import learnt_verdict
 from myosotis.report.sections import (
-    differing_settings,
     environment_section,
     lineage_section,
     method_section,
@@ -27,42 +25,41 @@ def describe(run: Run) -> Document:
     Args:
         run: A run of the kind ``denoise-train``.
     """
-    result, card = run.result(), METHODS.card("supervised")
+    result, card = run.result_as(DenoiserResult), METHODS.card("supervised")
     rows = [
-        Row(row["noise"], [f"{row['raw']:.4f}", f"{row['error']:.4f}", f"{row['error'] / row['raw']:.3f}"])
-        for row in result["measured"]
-        if row["raw"]
+        Row(row.noise, [f"{row.raw:.4f}", f"{row.error:.4f}", f"{row.error / row.raw:.3f}"])
+        for row in result.measured
+        if row.raw
     ]
     return Document(
-        title=f"A denoiser: {result['name']}",
+        title=f"A denoiser: {result.name}",
         subtitle=(
-            f"{result['symbols']['train']:,} clean symbols of {len(result['names'])} kinds, contexts of "
-            f"{result['context']} symbols, head {result['head']}, seed {result['seed']}."
+            f"{result.symbols.train:,} clean symbols of {len(result.names)} kinds, contexts of "
+            f"{result.context} symbols, head {result.head}, seed {result.seed}."
         ),
-        facts=run_facts(run, card.title, hashes=[None, result["lineage"]["model_out"]]),
+        facts=run_facts(run, card.title, hashes=[None, result.lineage["model_out"]]),
         verdicts=_verdicts(result),
         limits=_LIMITS,
         table=Table("Share of wrong held-out symbols", ["Noisy", "Denoised", "Relative to noisy"], rows, "Noise"),
         sections=[
             method_section([card], run.settings()),
-            lineage_section({"Model that went out": result["lineage"]["model_out"]}, {}),
+            lineage_section({"Model that went out": result.lineage["model_out"]}, {}),
             environment_section(run),
         ],
     )
 
 
-def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
-    first = result["measured"][0]
+def _verdicts(result: DenoiserResult) -> list[Verdict]:
+    first = result.measured[0]
     return [
         learnt_verdict(
-            result.get("verdict"),
-            f"With noise {first['noise']} the share of wrong held-out symbols goes from {first['raw']:.4f} to "
-            f"{first['error']:.4f}.",
+            result.verdict,
+            f"With noise {first.noise} the share of wrong held-out symbols goes from {first.raw:.4f} to "
+            f"{first.error:.4f}.",
         ),
         Verdict(
             "How sure are we?",
-            f"{result['symbols']['held_out']:,} symbols were held out, which the interval takes as independent; one "
-            "seed.",
+            f"{result.symbols.held_out:,} symbols were held out, which the interval takes as independent; one seed.",
         ),
     ]
 
@@ -73,27 +70,19 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two, all of the kind ``denoise-train``.
     """
-    results = [run.result() for run in runs]
-    names, verdicts = run_names(runs, results), [_verdicts(result) for result in results]
-    noises = list(dict.fromkeys(row["noise"] for result in results for row in result["measured"]))
+    results = [run.result_as(DenoiserResult) for run in runs]
+    verdicts = [_verdicts(result) for result in results]
+    noises = list(dict.fromkeys(row.noise for result in results for row in result.measured))
     rows = []
-    for name, result in zip(names, results, strict=True):
-        measured = {row["noise"]: row for row in result["measured"]}
-        cells = [
-            f"{measured[noise]['error'] / measured[noise]['raw']:.3f}"
-            if noise in measured and measured[noise]["raw"]
-            else "-"
-            for noise in noises
-        ]
-        rows.append(Row(name, cells))
-    return Document(
+    for name, result in zip(run_names(runs), results, strict=True):
+        relative = {row.noise: row.error / row.raw for row in result.measured if row.raw}
+        rows.append(Row(name, [f"{relative[noise]:.3f}" if noise in relative else "-" for noise in noises]))
+    return side_by_side(
+        runs,
+        [METHODS.card("supervised").title] * len(runs),
+        verdicts,
         title="Denoisers side by side",
         subtitle=f"{len(runs)} runs",
-        verdicts=[replace(verdict, subject=name) for name, own in zip(names, verdicts, strict=True) for verdict in own],
         limits=_LIMITS,
-        overview=[runs_table(runs, names, [METHODS.card("supervised").title] * len(runs), verdicts)],
         table=Table("Wrong symbols after denoising, relative to before", noises, rows, "Run"),
-        sections=[
-            differing_settings(runs, names),
-        ],
     )

@@ -19,7 +19,7 @@ from myosotis.engine.config import Config
 from myosotis.engine.errors import InputError
 from myosotis.engine.failures import NotRun, OutOfMemoryError
 
-_MOST_ATTEMPTS = 3
+_MAX_ATTEMPTS = 3
 
 Carry = Callable[[str, str], dict[str, Any]]
 """From a unit as JSON and a device to its result; a function of a module, so that other processes find it."""
@@ -180,7 +180,7 @@ class Executor:
                 again += running.values()
                 running.clear()
                 attempts += 1
-                if attempts >= _MOST_ATTEMPTS:
+                if attempts >= _MAX_ATTEMPTS:
                     raise ChildProcessError(f"a worker died {attempts} times without finishing a unit{cause}") from None
 
     def _processes(self) -> ProcessPoolExecutor:
@@ -214,7 +214,7 @@ class Executor:
             else:
                 ray.init(num_cpus=config.workers * config.threads, include_dashboard=False, log_to_driver=False)
         resources = ray_resources(config, self._device, torch.cuda.device_count())
-        remote = ray.remote(max_retries=_MOST_ATTEMPTS, **resources)(carry_with_threads)
+        remote = ray.remote(max_retries=_MAX_ATTEMPTS, **resources)(carry_with_threads)
         # All of a device, where a unit has shared one.
         whole = remote.options(**{name: math.ceil(value) for name, value in resources.items()})
         # A worker sees only the accelerators that Ray gives it, and counts them from 0.

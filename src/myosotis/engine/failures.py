@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from myosotis.engine.errors import DivergedError
+from myosotis.engine.result import FailedRuns
 
 _LONGEST = 200  # characters of a reason
 _FAULTY_DEVICE: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())  # from torch 2.8 on
@@ -76,7 +77,7 @@ def attempt(work: Callable[[], ResultT]) -> tuple[ResultT | None, dict[str, str]
     return None, failure
 
 
-def counted(results: Iterable[Mapping[str, Any]], phase: str) -> list[dict[str, Any]]:
+def counted(results: Iterable[Mapping[str, Any]], phase: str) -> list[FailedRuns]:
     """Return the failures among results: phase, kind, reason and number of runs; most frequent first.
 
     Args:
@@ -89,6 +90,6 @@ def counted(results: Iterable[Mapping[str, Any]], phase: str) -> list[dict[str, 
             key = result["failure"]["kind"], result["failure"]["reason"]
             counts[key] = counts.get(key, 0) + 1
     return [
-        {"phase": phase, "kind": kind, "reason": reason, "count": count}
+        FailedRuns(phase=phase, kind=kind, reason=reason, count=count)
         for (kind, reason), count in sorted(counts.items(), key=lambda pair: -pair[1])
     ]

@@ -3,17 +3,16 @@
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
-from myosotis.engine.checkpoint import is_complete, sealed_directory
+from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.config import ConfigT, flatten, local_paths
 from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
 from myosotis.engine.forecast import Phase
-from myosotis.engine.processes import is_main_process, wait_for_everyone
+from myosotis.engine.processes import is_main_process
 from myosotis.engine.result import Result
 from myosotis.engine.run import Run
 from myosotis.engine.tracking import Trackers, check_trackers
@@ -142,7 +141,7 @@ class Job(ABC, Generic[ConfigT]):
     def cost(self, **figures: Any) -> dict[str, Any]:
         """Return ``cost`` of the result: seconds by phase over all sessions, peak memory, and further figures."""
         return {
-            "seconds": self._seconds(),
+            "seconds": self._run.seconds(),
             "last_session_seconds": time.monotonic() - self._started,
             "peak_memory_bytes": peak_memory(),
             **figures,
@@ -163,13 +162,6 @@ class Job(ABC, Generic[ConfigT]):
         prefix = "" if stage == "learn" else f"{stage}/"
         left_out = ("phase", "stage", "task", "epoch", "part", "step")
         self._trackers.log({f"{prefix}{name}": value for name, value in event.items() if name not in left_out})
-
-    def publish(self, write: Callable[[Path], None], name: str = "model") -> None:
-        """Let ``write`` fill a directory of the run, which appears complete and with a manifest, or not at all."""
-        if is_main_process():
-            with sealed_directory(self._run.path / name) as staged:
-                write(staged)
-        wait_for_everyone()
 
     def _check_available(self) -> None:
         """Raise unless the run can be opened, and holds nothing that the job reads: overwriting would remove it."""
@@ -194,28 +186,3 @@ class Job(ABC, Generic[ConfigT]):
             )
         self._say(f"{self._run.path} is already finished")
         return True
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        """Add the time of a phase to the time that earlier sessions of the run spent on it."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = self._seconds()
-            seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
-            self._run.keep("seconds.json", seconds)
-
-    def _seconds(self) -> dict[str, float]:
-        return dict(self._run.kept("seconds.json") or {})
-
-    def _kept_or(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return an intermediate result as it is read from JSON; it is computed first if no session has done so yet."""
-        result = self._run.kept(f"{name}.json")
-        # Every process reads before the first one writes, so that all of them take the same branch.
-        wait_for_everyone()
-        if result is None:
-            self._run.keep(f"{name}.json", make())
-            wait_for_everyone()
-            result = self._run.kept(f"{name}.json")
-        return result

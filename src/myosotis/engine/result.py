@@ -14,6 +14,11 @@ class ResultPart(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    @classmethod
+    def note(cls, field: str) -> str:
+        """Return what a field is, in the words of its docstring and without their full stop: its note in a table."""
+        return " ".join((cls.model_fields[field].description or "").split()).rstrip(".").replace("``", "")
+
 
 class OpenPart(ResultPart):
     """A part whose further keys depend on the job."""
@@ -41,6 +46,12 @@ class StreamCost(Cost):
     """Optimisation steps."""
     images: int
     """Images, or views of images, that passed through the network in training."""
+
+    @property
+    def training_seconds(self) -> float | None:
+        """Training seconds of all tasks; None where an earlier session did a part of one."""
+        known = [value for value in self.task_seconds if value is not None]
+        return sum(known) if len(known) == len(self.task_seconds) else None
 
 
 class Interval(OpenPart):
@@ -91,6 +102,19 @@ def rfc3339(moment: datetime) -> str:
         '2026-05-04T03:02:01Z'
     """
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class FailedRuns(ResultPart):
+    """Runs that failed in the same way."""
+
+    phase: str
+    """Phase of the runs."""
+    kind: str
+    """``diverged`` or ``failed``."""
+    reason: str
+    """What the first of them said."""
+    count: int
+    """Number of runs."""
 
 
 class LeftOut(ResultPart):

@@ -6,12 +6,15 @@ import logging
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import ValidationError
 
+from myosotis.engine.checkpoint import sealed_directory
 from myosotis.engine.config import Config, dump_config
 from myosotis.engine.digests import DIGESTS, check_digests, content_digest, record_digests
 from myosotis.engine.environment import describe_environment, now
@@ -46,6 +49,8 @@ _REMOVABLE = frozenset({_SALT, "samples.json", "stream.json"})
 """Files that reveal something, which a user may remove from a finished run."""
 
 _log = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT", bound=Result)
 
 
 class Run:
@@ -276,6 +281,39 @@ class Run:
             return None
         return stored["content"]
 
+    def stored_or(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return an intermediate result as it is read from JSON; it is computed first if no session has done so yet."""
+        result = self.kept(f"{name}.json")
+        # Every process reads before the first one writes, so that all of them take the same branch.
+        wait_for_everyone()
+        if result is None:
+            self.keep(f"{name}.json", make())
+            wait_for_everyone()
+            result = self.kept(f"{name}.json")
+        return result
+
+    @contextlib.contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the time of a phase to the time that earlier sessions of the run spent on it."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = self.seconds()
+            seconds[phase] = seconds.get(phase, 0.0) + time.monotonic() - started
+            self.keep("seconds.json", seconds)
+
+    def seconds(self) -> dict[str, float]:
+        """Return the time of each phase so far, over all sessions."""
+        return dict(self.kept("seconds.json") or {})
+
+    def publish(self, write: Callable[[Path], None], name: str = "model") -> None:
+        """Let ``write`` fill a directory of the run, which appears complete and with a manifest, or not at all."""
+        if self._writes:
+            with sealed_directory(self.path / name) as staged:
+                write(staged)
+        wait_for_everyone()
+
     def settings(self) -> dict[str, Any]:
         """Return the configuration that the run was made with, from ``config.yaml``.
 
@@ -291,11 +329,24 @@ class Run:
             raise InputError(f"{self.path}/result.json: damaged: not a result")
         return content
 
+    def result_as(self, model: type[ResultT]) -> ResultT:
+        """Return the result as the model of its kind.
+
+        Raises:
+            InputError: It is not of this kind, or was written by another version.
+        """
+        try:
+            return model.model_validate_json((self.path / "result.json").read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{self.path}/result.json: {where}: {first['msg']}; another version wrote it") from None
+
     def finish(self, result: Mapping[str, Any], schema: type[Result] | None = None) -> None:
         """Write ``result.json`` with its schema version, start and end in RFC 3339; the run is finished then.
 
         Args:
-            result: The result.
+            result: The result; its parts may be models.
             schema: Model that it must match.
 
         Raises:
@@ -305,9 +356,9 @@ class Run:
             started = read_json(self.path / "environment.json").get("started")
             head = {"schema_version": RESULT_SCHEMA_VERSION, "started": started, "finished": now(), "request": None}
             content = {**head, "operator": None, **result}
-            text = to_json(content, "result.json", indent=2) + "\n"
             if schema is not None:
-                schema.model_validate_json(text)
+                content = schema.model_validate(content).model_dump(mode="json")
+            text = to_json(content, "result.json", indent=2) + "\n"
             contents = {path.name: path.read_bytes() for path in self.path.iterdir() if _is_final(path)}
             record_digests(self.path, {**contents, "result.json": text.encode()})
             write_text(self.path / "result.json", text)

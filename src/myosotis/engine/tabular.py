@@ -8,7 +8,7 @@ from markupsafe import escape
 
 from myosotis.engine.extras import require
 
-_MOST_ROWS = 60
+_MAX_ROWS = 60
 
 
 class Tabular(ABC):
@@ -42,9 +42,9 @@ class Tabular(ABC):
         head = "".join(f"<th>{escape(key)}</th>" for key in (rows[0] if rows else ()))
         body = "".join(
             f"<tr>{''.join(f'<td>{escape(_shown(value))}</td>' for value in row.values())}</tr>"
-            for row in rows[:_MOST_ROWS]
+            for row in rows[:_MAX_ROWS]
         )
-        rest = f"<p>and {len(rows) - _MOST_ROWS} rows more: <code>rows()</code></p>" if len(rows) > _MOST_ROWS else ""
+        rest = f"<p>and {len(rows) - _MAX_ROWS} rows more: <code>rows()</code></p>" if len(rows) > _MAX_ROWS else ""
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
         return f"<p>{escape(self.headline())}</p>{table}{rest}"
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from myosotis.engine.errors import InputError
 
-MOST_UNPACKED = 2**30
+MAX_UNPACKED = 2**30
 """Bytes that a small compressed file may unpack to."""
 
-MOST_RATIO = 100
+MAX_RATIO = 100
 """Bytes for each compressed byte that a large file may unpack to; photos have 1 to 10, a file of zeros has 1,000."""
 
 
@@ -21,6 +21,6 @@ def check_unpacked(path: Path, unpacked: int) -> None:
     Raises:
         InputError: It unpacks to more.
     """
-    limit = max(MOST_UNPACKED, MOST_RATIO * path.stat().st_size)
+    limit = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size)
     if unpacked > limit:
         raise InputError(f"{path}: unpacks to {unpacked:,} bytes, more than the {limit:,} that are read of such a file")

@@ -8,10 +8,10 @@ import yaml
 
 from myosotis.engine.errors import InputError
 
-MOST_BYTES = 2**20
+MAX_BYTES = 2**20
 """Size of a file of settings."""
 
-MOST_VALUES = 100_000
+MAX_VALUES = 100_000
 """Values of a file of settings, those of an alias counted as often as it is used."""
 
 
@@ -51,7 +51,7 @@ class _Loader(yaml.SafeLoader):
 def _values(node: yaml.Node, known: dict[int, int]) -> int:
     """The number of values below a node, those of an alias as often as it is used; those of a circle have no end."""
     if id(node) not in known:
-        known[id(node)] = MOST_VALUES + 1  # until it is known, which it never is for what contains itself
+        known[id(node)] = MAX_VALUES + 1  # until it is known, which it never is for what contains itself
         below = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
         known[id(node)] = 1 + (0 if isinstance(node, yaml.ScalarNode) else sum(_values(part, known) for part in below))
     return known[id(node)]
@@ -72,8 +72,8 @@ def parse_yaml(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        if _values(node, {}) > MOST_VALUES:
-            raise yaml.YAMLError(f"its aliases repeat more than {MOST_VALUES:,} values")
+        if _values(node, {}) > MAX_VALUES:
+            raise yaml.YAMLError(f"its aliases repeat more than {MAX_VALUES:,} values")
         return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("nested too deeply") from None
@@ -92,9 +92,9 @@ def read_yaml(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such configuration file")
     with path.open("rb") as stream:
-        content = stream.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: has more than the {MOST_BYTES:,} bytes that settings may have")
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path}: has more than the {MAX_BYTES:,} bytes that settings may have")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{path}: is saved as UTF-16; save it as UTF-8")
     try:

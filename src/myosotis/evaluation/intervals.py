@@ -46,6 +46,18 @@ class Interval:
         low, high = (None if end is None else change(end) for end in (self.low, self.high))
         return Interval(change(self.mean), low, high, self.count, self.units)
 
+    @property
+    def sign(self) -> int:
+        """1 where the whole interval lies above 0, -1 where it lies below, else 0.
+
+        Example:
+            >>> [Interval(mean, mean - 1, mean + 1, 8, 4).sign for mean in (2.0, 0.5, -2.0)]
+            [1, 0, -1]
+        """
+        if self.low is None or self.high is None:
+            return 0
+        return (self.low > 0) - (self.high < 0)
+
 
 _MIN_FREEDOM = 0.5
 """Smallest degrees of freedom of a ratio, reached where one group holds nearly all of its size."""

@@ -13,10 +13,10 @@ from torch import Tensor
 
 Alternative = Literal["less", "greater", "two-sided"]
 
-_MOST_SPLITS = 20_000
+_MAX_SPLITS = 20_000
 """Up to this number of splits of the units the test is exact; beyond, the normal approximation is used."""
 
-_MOST_PAIRS = 14
+_MAX_PAIRS = 14
 """Up to this number of pairs the paired test is exact, over all signs of the differences."""
 
 
@@ -73,7 +73,7 @@ def rank_test(
     """
     first, second = group_means(values, groups), group_means(others, other_groups)
     splits = math.comb(len(first) + len(second), len(first))
-    if splits <= _MOST_SPLITS:
+    if splits <= _MAX_SPLITS:
         ranks = scipy.stats.rankdata(first + second).tolist()
         null = [math.fsum(ranks_of_first) for ranks_of_first in combinations(ranks, len(first))]
         p_value = _tail(math.fsum(ranks[: len(first)]), null, alternative)
@@ -130,13 +130,13 @@ def stratified_rank_test(
         total = len(own) + len(other)
         scores = [rank / (total + 1) for rank in scipy.stats.rankdata(own + other).tolist()]
         observed += math.fsum(scores[: len(own)])
-        if splits <= _MOST_SPLITS:
+        if splits <= _MAX_SPLITS:
             sums = [math.fsum(chosen) for chosen in combinations(scores, len(own))]
             null = [before + more for before in null for more in sums]
         mean += len(own) / 2
         squares = math.fsum((score - 0.5) ** 2 for score in scores)
         variance += len(own) * len(other) / total * squares / (total - 1)
-    if splits <= _MOST_SPLITS:
+    if splits <= _MAX_SPLITS:
         p_value = _tail(observed, null, alternative)
     elif variance <= 0:  # everything is tied
         p_value = 1.0
@@ -173,7 +173,7 @@ def paired_rank_test(
     differences, pairs = [value for value in means if abs(value) > 1e-12], len(means)
     if not differences:
         p_value = 1.0
-    elif len(differences) <= _MOST_PAIRS:
+    elif len(differences) <= _MAX_PAIRS:
         ranks = scipy.stats.rankdata([abs(value) for value in differences]).tolist()
         positive = math.fsum(rank for rank, value in zip(ranks, differences, strict=True) if value > 0)
         null = [

@@ -16,7 +16,7 @@ from myosotis.engine.artifact import read_description, readable_weights, write_d
 from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.files import write_tensors
 from myosotis.engine.processes import gather_by_index, process_indices
-from myosotis.exact.grid import MOST_RECORDS, GridOverflowError, to_grid
+from myosotis.exact.grid import MAX_RECORDS, GridOverflowError, to_grid
 from myosotis.exact.head import SumsHead
 from myosotis.exact.heads import HEADS
 from myosotis.exact.records import RecordList, make_records, new_key
@@ -148,8 +148,8 @@ class ExactClassifier:
         Raises:
             SettingsError: There are more records than the sums can hold, or features do not fit the grid.
         """
-        if len(self) + len(rows) > MOST_RECORDS:
-            raise SettingsError(f"{len(self) + len(rows):,} records, but the sums hold at most {MOST_RECORDS:,}")
+        if len(self) + len(rows) > MAX_RECORDS:
+            raise SettingsError(f"{len(self) + len(rows):,} records, but the sums hold at most {MAX_RECORDS:,}")
         if len(rows) > 1 and int(rows.abs().amax()) < _COARSE:
             raise SettingsError(
                 f"the largest feature is {int(rows.abs().amax())} units of a grid of {self.head.settings.bits} bits, "

@@ -14,7 +14,7 @@ LIMIT = 2**20
 CHUNK = 2**12
 """Most records whose products are summed in float64 at once: their sums stay below 2^53."""
 
-MOST_RECORDS = 2**22
+MAX_RECORDS = 2**22
 """Most records of one learner: sums of as many products stay below 2^62."""
 
 _STRIP = 256  # rows of a strip of second moments

@@ -30,10 +30,8 @@ class SimpleCIL(SumsHead[HeadSettings]):
         return Sums(names, labels.bincount(minlength=len(names)), {"features": summed(rows, labels, len(names))})
 
     def solve(self, sums: Sums) -> dict[str, Tensor]:
-        """Return the mean features, of length 1."""
         # The length of a sum is no matter, so that its mean need not be taken.
         return {"prototypes": functional.normalize(sums.by_class["features"].double(), dim=1)}
 
     def scores(self, head: Mapping[str, Tensor], features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
-        """Return the cosines."""
         return functional.normalize(features, dim=1) @ head["prototypes"].T

@@ -18,7 +18,7 @@ PROVES = (
 )
 
 _COLOURS = {"learn": "#3b6ea5", "forget": "#c2571a", "audit": "#4f7f4f", "destroy": "#555555", "release": "#8064a2"}
-_MOST_DOTS = 60
+_MAX_DOTS = 60
 _FIGURES = ("Value", "Interval", "Compared with")
 
 
@@ -174,7 +174,7 @@ def _digests(statements: Sequence[Statement]) -> Section:
 
 def _time_line(statements: Sequence[Statement]) -> Figure:
     """A dot for each line on one straight line; of many lines the newest, and as many numbers as there is room for."""
-    shown = list(enumerate(statements, start=1))[-_MOST_DOTS:]
+    shown = list(enumerate(statements, start=1))[-_MAX_DOTS:]
     step = 540 / max(1, len(shown) - 1)
     radius, labelled = min(8.0, 0.45 * step), math.ceil(30 / step)
     dots = []

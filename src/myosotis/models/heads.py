@@ -54,7 +54,6 @@ class LinearHead(GrowingHead):
         self.bias = nn.Parameter(torch.empty(0))
 
     def grow(self, count: int, generator: torch.Generator) -> None:
-        """Add rows for new classes."""
         bound = 1 / math.sqrt(self.weight.shape[1])
         self._append("weight", _uniform((count, self.weight.shape[1]), bound, generator))
         self._append("bias", _uniform((count,), bound, generator))
@@ -82,7 +81,6 @@ class CosineHead(GrowingHead):
         self.frozen = 0
 
     def grow(self, count: int, generator: torch.Generator) -> None:
-        """Add rows for new classes."""
         shape = (count, self.weight.shape[1])
         self._append("weight", _uniform(shape, 1 / math.sqrt(shape[1]), generator))
 
@@ -110,7 +108,6 @@ class ProxyHead(GrowingHead):
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
     def grow(self, count: int, generator: torch.Generator) -> None:
-        """Add rows for new classes."""
         _, proxies, width = self.weight.shape
         self._append("weight", _uniform((count, proxies, width), 1 / math.sqrt(width), generator))
 

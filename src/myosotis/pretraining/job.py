@@ -62,7 +62,6 @@ class PretrainJob(Job[PretrainConfig]):
         self._say(f"{len(self._sets.train):,} images of {width}x{height} with {channels} channels to learn from")
 
     def phases(self) -> Sequence[Phase]:
-        """Return the steps of the training."""
         return [pretrain_phase(self._config, self._sets, new_model(self._config, self._spec))]
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
@@ -70,22 +69,21 @@ class PretrainJob(Job[PretrainConfig]):
         return pretrain_inputs(self._sets, self._config, salt)
 
     def produce(self) -> Mapping[str, Any]:
-        """Measure, pre-train, measure again, fine-tune and draw."""
         config, sets, model = self._config, self._sets, new_model(self._config, self._spec)
         model_in = weights_hash(model)
         probes = new_probes(config, sets, device())
         model.to(device())
         before: dict[str, Any] | None = None
         if probes is not None:
-            with self._timed("measure"):
-                before = self._kept_or(
+            with self._run.timed("measure"):
+                before = self._run.stored_or(
                     "before",
                     lambda: {"pixels": asdict(probes.pixels()), "untrained": asdict(probes.encoder(model))},
                 )
             untrained, pixels = before["untrained"]["linear"], before["pixels"]["linear"]
             self._say(f"before: linear probe {untrained:.3f}, pixels {pixels:.3f}")
         settings = pretrain_settings(config)
-        with self._timed("pretrain"), settings_as_input():
+        with self._run.timed("pretrain"), settings_as_input():
             outcome = pretrain(
                 model,
                 sets.train.images,
@@ -99,14 +97,14 @@ class PretrainJob(Job[PretrainConfig]):
             )
         after: dict[str, Any] = {}
         if probes is not None:
-            with self._timed("measure"):
-                after = self._kept_or("after", lambda: asdict(probes.encoder(model)))
+            with self._run.timed("measure"):
+                after = self._run.stored_or("after", lambda: asdict(probes.encoder(model)))
             self._say(f"after: linear probe {after['linear']:.3f}, nearest neighbours {after['knn']:.3f}")
         tuned = self._finetuned(model, config.finetune) if config.finetune is not None else None
         if is_main_process():
-            with self._timed("pictures"):
+            with self._run.timed("pictures"):
                 self._keep_pictures(model)
-        self.publish(lambda path: save_pretrained(model, self._spec, path))
+        self._run.publish(lambda path: save_pretrained(model, self._spec, path))
         lineage = {
             "data": set_fingerprints(sets.train, sets.test or sets.train, self._run.salt),
             "learned": pixels_fingerprint((pixels for pixels, _ in sets.train.hashes), self._run.salt),
@@ -116,7 +114,6 @@ class PretrainJob(Job[PretrainConfig]):
         return {**self._result(model, before, after, tuned, outcome.steps), "lineage": lineage}
 
     def clean_up(self) -> None:
-        """Remove the checkpoints of the trainings."""
         for name in ("pretrain", "finetune"):
             shutil.rmtree(self._run.checkpoints / name, ignore_errors=True)
 
@@ -130,8 +127,8 @@ class PretrainJob(Job[PretrainConfig]):
         classifier = with_new_head(
             model.encoder, self._spec.encoder, len(labelled.classes), drop_path=settings.drop_path, seed=config.seed
         )
-        with self._timed("finetune"):
-            accuracy = self._kept_or(
+        with self._run.timed("finetune"):
+            accuracy = self._run.stored_or(
                 "finetuned",
                 lambda: finetune(
                     classifier,

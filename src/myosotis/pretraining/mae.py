@@ -214,5 +214,4 @@ class MaeObjective(Objective):
         fresh: bool,
         recompute: bool,
     ) -> MaskedAutoencoder:
-        """Return the network that is pre-trained."""
         return MaskedAutoencoder(encoder, masker, **vars(self), normalize=normalize, fresh=fresh, recompute=recompute)

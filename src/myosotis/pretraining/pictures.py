@@ -14,7 +14,7 @@ from myosotis.models.modes import evaluating
 from myosotis.pretraining.masked_model import MaskedModel, Reconstruction
 from myosotis.report.pictures import encoded_png
 
-_MOST_MEASURED = 1000
+_MAX_MEASURED = 1000
 _CHUNK = 250
 
 
@@ -80,7 +80,7 @@ def realised_ratios(
     model: MaskedModel, images: ImageSet, ratio: float, seed: int, device: torch.device | str
 ) -> list[float]:
     """Return the share of hidden tokens in each of at most 1000 images, with the network as it is."""
-    chosen = shown_indices(images, _MOST_MEASURED, seed)
+    chosen = shown_indices(images, _MAX_MEASURED, seed)
     ratios: list[float] = []
     for number, indices in enumerate(chosen.split(_CHUNK)):
         pixels = to_unit(images.images[indices].to(device))

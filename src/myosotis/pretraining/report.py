@@ -1,21 +1,22 @@
 """The report of a run that pre-trained by masking, and of several side by side."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from statistics import fmean
 from typing import Any
 
 from myosotis.engine.run import Run
-from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.pretraining.maskers import MASKERS
 from myosotis.pretraining.objectives import OBJECTIVES
-from myosotis.report.comparison import runs_table, verdicts_section
+from myosotis.pretraining.result import PretrainResult
+from myosotis.report.comparison import side_by_side
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, Point, curves, dot_chart, histogram, image_sheet
-from myosotis.report.groups import group_runs, interval_text, run_names
+from myosotis.report.groups import group_runs, mean_text
 from myosotis.report.learning import LEARNT, learnt_verdict
 from myosotis.report.sections import (
     count_text,
-    differing_settings,
     environment_section,
     lineage_section,
     method_section,
@@ -40,21 +41,21 @@ def describe(run: Run) -> Document:
     Args:
         run: A run of the kind ``pretrain``.
     """
-    result, config = run.result(), run.settings()
-    masker, objective = MASKERS.card(result["masker"]), OBJECTIVES.card(result["objective"])
+    result, config = run.result_as(PretrainResult), run.settings()
+    masker, objective = MASKERS.card(result.masker), OBJECTIVES.card(result.objective)
     end = config.get("ratio_end")
-    ratio = f"{result['ratio']:g}" if end is None else f"{result['ratio']:g} to {end:g}"
+    ratio = f"{result.ratio:g}" if end is None else f"{result.ratio:g} to {end:g}"
     return Document(
-        title=f"Masked pre-training: {result['name']}",
+        title=f"Masked pre-training: {result.name}",
         subtitle=(
-            f"{result['images']:,} images of {result['tokens']} tokens; {objective.title}, {masker.title}, masking "
-            f"ratio {ratio}, {count_text(config['training']['epochs'], 'epoch')}, seed {result['seed']}."
+            f"{result.images:,} images of {result.tokens} tokens; {objective.title}, {masker.title}, masking "
+            f"ratio {ratio}, {count_text(config['training']['epochs'], 'epoch')}, seed {result.seed}."
         ),
         facts=run_facts(
             run,
             f"{objective.title}, {masker.title}",
             model=config["model"]["architecture"],
-            hashes=[result["lineage"]["model_in"], result["lineage"]["model_out"]],
+            hashes=[result.lineage["model_in"], result.lineage["model_out"]],
         ),
         verdicts=_verdicts(result),
         limits=_LIMITS,
@@ -66,10 +67,10 @@ def describe(run: Run) -> Document:
             method_section([objective, masker], config),
             lineage_section(
                 {
-                    "Network that came in": result["lineage"]["model_in"],
-                    "Network that went out": result["lineage"]["model_out"],
+                    "Network that came in": result.lineage["model_in"],
+                    "Network that went out": result.lineage["model_out"],
                 },
-                result["lineage"]["data"],
+                result.lineage["data"],
             ),
             environment_section(run),
         ],
@@ -82,30 +83,31 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two, all of the kind ``pretrain``.
     """
-    groups = group_runs(runs, titles=("masker.name", "ratio"))
+    results = [run.result_as(PretrainResult) for run in runs]
+    groups = group_runs(runs, results, titles=("masker.name", "ratio"))
     confidence = float(runs[0].settings()["confidence"])
-    results = [run.result() for run in runs]
-    names, verdicts = run_names(runs, results), [_verdicts(result) for result in results]
     rows, points = [], {"linear probe": list[Point](), "nearest neighbours": list[Point]()}
     for group in groups:
         cells = [str(len(group.runs))]
         for kind, series in (("linear", "linear probe"), ("knn", "nearest neighbours")):
-            interval = _interval(group.values(_probe(kind)), confidence)
-            cells.append(_text(interval))
+            interval = group.mean(partial(_probe, kind=kind), confidence)
+            cells.append(mean_text(interval))
             if interval is not None:
                 points[series].append(Point(group.label, interval.mean, interval.low, interval.high))
-        cells.append(_text(_interval(group.values(lambda result: result["finetuned"]), confidence)))
-        cells.append(f"{_mean(group.values(lambda result: result['masks']['ratio'])):.3f}")
-        cells.append(f"{_mean(group.values(lambda result: result['cost']['seconds']['pretrain'])):.0f}")
+        cells.append(mean_text(group.mean(lambda result: result.finetuned, confidence)))
+        cells.append(f"{fmean(result.masks['ratio'] for result in group.results):.3f}")
+        cells.append(f"{fmean(result.cost.seconds['pretrain'] for result in group.results):.0f}")
         rows.append(Row(group.label, cells, group.settings))
     drawn = {name: series for name, series in points.items() if series}
     best = max(points["linear probe"], key=lambda point: point.value, default=None)
-    return Document(
+    return side_by_side(
+        runs,
+        [MASKERS.card(result.masker).title for result in results],
+        [_verdicts(result) for result in results],
         title="Masked pre-training side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups; runs that differ only in the seed are one group.",
         limits=_LIMITS,
-        overview=[runs_table(runs, names, [MASKERS.card(result["masker"]).title for result in results], verdicts)],
-        verdicts=[
+        answers=[
             Verdict(
                 "Which encoder has the best features?",
                 "None of them was measured."
@@ -123,46 +125,33 @@ def compare(runs: Sequence[Run]) -> Document:
         figures=[Figure(dot_chart(drawn, x_label="accuracy on test images", name="probes"), "Accuracy of probes.")]
         if drawn
         else [],
-        sections=[
-            verdicts_section(names, verdicts),
-            differing_settings(runs, names),
-        ],
     )
 
 
-def _probe(kind: str) -> Callable[[Mapping[str, Any]], float | None]:
+def _probe(result: PretrainResult, kind: str) -> float | None:
     """The accuracy of a probe after pre-training; None where nothing was measured."""
-    return lambda result: result["probes"] and result["probes"]["pretrained"][kind]
+    if result.probes is None:
+        return None
+    value: float = getattr(result.probes.pretrained, kind)
+    return value
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _interval(values: Sequence[float], confidence: float) -> Interval | None:
-    return t_interval(values, confidence) if values else None
-
-
-def _text(interval: Interval | None) -> str:
-    return "-" if interval is None else interval_text(interval.mean, interval.low, interval.high)
-
-
-def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
-    probes, masks = result["probes"], result["masks"]
+def _verdicts(result: PretrainResult) -> list[Verdict]:
+    probes, masks = result.probes, result.masks
     verdicts = []
     if probes is None:
         verdicts.append(Verdict(LEARNT, "Not measured: there are no labelled images, or no probes."))
     else:
-        after, before, pixels = probes["pretrained"], probes["untrained"], probes["pixels"]
+        after, before, pixels = probes.pretrained, probes.untrained, probes.pixels
         verdicts.append(
             learnt_verdict(
-                result.get("verdict"),
-                f"Nearest neighbours: {after['knn']:.3f}, before {before['knn']:.3f}, raw pixels {pixels['knn']:.3f}.",
+                result.verdict,
+                f"Nearest neighbours: {after.knn:.3f}, before {before.knn:.3f}, raw pixels {pixels.knn:.3f}.",
             )
         )
-    if result["finetuned"] is not None:
+    if result.finetuned is not None:
         verdicts.append(
-            Verdict("How good is it after fine-tuning?", f"{result['finetuned']:.3f} of the test images are right.")
+            Verdict("How good is it after fine-tuning?", f"{result.finetuned:.3f} of the test images are right.")
         )
     hidden = f"{masks['ratio']:.3f} of the tokens were hidden in the last epoch"
     if masks["ratio_min"] != masks["ratio_max"]:
@@ -173,35 +162,33 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
             f"salience of an image is {masks['salience_median']:.3f}"
         )
     verdicts.append(Verdict("What was hidden?", hidden + "."))
-    verdicts += repeated_verdicts(result.get("repeated", 0), result.get("test_images", 0))
+    verdicts += repeated_verdicts(result.repeated, result.test_images)
     if probes is not None:
-        interval = probes["intervals"]["linear"]
+        interval = probes.intervals["linear"]
         verdicts.append(
             Verdict(
                 "How sure are we?",
                 f"The linear probe has an exact interval of {interval['low']:.3f} to {interval['high']:.3f} over "
-                f"{probes['count']:,} test images. Another seed gives another encoder; compare over several.",
+                f"{probes.count:,} test images. Another seed gives another encoder; compare over several.",
             )
         )
     return verdicts
 
 
-def _table(result: Mapping[str, Any]) -> Table:
-    probes = result["probes"]
+def _table(result: PretrainResult) -> Table:
+    probes = result.probes
     if probes is None:
-        rows = [Row("Reconstruction loss, last epoch", [f"{result['masks']['reconstruction']:.4f}"])]
+        rows = [Row("Reconstruction loss, last epoch", [f"{result.masks['reconstruction']:.4f}"])]
         return Table("At the end", ["Value"], rows)
     names = {"pixels": "Raw pixels", "untrained": "Encoder before", "pretrained": "Encoder after pre-training"}
-    rows = [
-        Row(text, [f"{probes[key]['linear']:.3f}", f"{probes[key]['knn']:.3f}", f"{probes[key]['penalty']:g}"])
-        for key, text in names.items()
-    ]
-    if result["finetuned"] is not None:
-        rows.append(Row("Fine-tuned", [f"{result['finetuned']:.3f}", "-", "-"]))
+    measured = {text: getattr(probes, key) for key, text in names.items()}
+    rows = [Row(text, [f"{at.linear:.3f}", f"{at.knn:.3f}", f"{at.penalty:g}"]) for text, at in measured.items()]
+    if result.finetuned is not None:
+        rows.append(Row("Fine-tuned", [f"{result.finetuned:.3f}", "-", "-"]))
     return Table("Accuracy on test images", ["Linear probe", "Nearest neighbours", "Penalty"], rows, "Features")
 
 
-def _figures(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Figure]:
+def _figures(run: Run, result: PretrainResult, config: Mapping[str, Any]) -> list[Figure]:
     epochs = {event["epoch"]: event for event in run.events() if event.get("phase") == "pretrain"}
     ordered = [epochs[epoch] for epoch in sorted(epochs)]
     at = [float(event["epoch"]) for event in ordered]
@@ -244,11 +231,11 @@ def _figures(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> 
     return [*figures, *_picture_figures(pictures, result, config)]
 
 
-def _picture_figures(pictures: Mapping[str, Any], result: Mapping[str, Any], config: Mapping[str, Any]) -> list[Figure]:
+def _picture_figures(pictures: Mapping[str, Any], result: PretrainResult, config: Mapping[str, Any]) -> list[Figure]:
     if not pictures["images"]:
         return []
     kinds = [key for key in ("original", "guide", "masked", "reconstruction") if key in pictures["images"][0]]
-    names = {"guide": result["masker"].replace("_", " ")}
+    names = {"guide": result.masker.replace("_", " ")}
     images = [row[key] for key in kinds for row in pictures["images"]]
     titles = [names.get(key, key) for key in kinds for _ in pictures["images"]]
     borrowed = config["objective"].get("norm_pix", False)
@@ -275,7 +262,7 @@ def _picture_figures(pictures: Mapping[str, Any], result: Mapping[str, Any], con
     return figures
 
 
-def _mask_section(result: Mapping[str, Any]) -> Section:
+def _mask_section(result: PretrainResult) -> Section:
     names = {
         "ratio": "Realised ratio, mean",
         "ratio_min": "Realised ratio, smallest",
@@ -287,20 +274,20 @@ def _mask_section(result: Mapping[str, Any]) -> Section:
         "reconstruction": "Reconstruction loss",
         "predicted_loss": "Ranking loss of predicted losses",
     }
-    masks = result["masks"]
+    masks = result.masks
     names |= {key: key.replace("_", " ").capitalize() for key in masks if key not in names}
     rows = [Row(text, [f"{masks[key]:.4f}"]) for key, text in names.items() if key in masks]
     return Section("Masks", ["Means over the last epoch."], [Table("Masks and loss", ["Value"], rows)])
 
 
-def _cost_section(result: Mapping[str, Any]) -> Section:
-    cost = result["cost"]
+def _cost_section(result: PretrainResult) -> Section:
+    cost = result.cost
     rows = [
-        *(Row(f"Seconds, {phase}", [f"{value:.0f}"]) for phase, value in cost["seconds"].items()),
-        Row("Steps", [f"{cost['steps']:,}"]),
-        Row("Processes", [f"{cost['processes']}"]),
-        Row("Parameters of the encoder", [f"{cost['parameters_encoder']:,}"]),
-        Row("Parameters in training", [f"{cost['parameters_training']:,}"]),
-        Row("Peak memory, MB", [f"{cost['peak_memory_bytes'] / 1e6:,.0f}"]),
+        *(Row(f"Seconds, {phase}", [f"{value:.0f}"]) for phase, value in cost.seconds.items()),
+        Row("Steps", [f"{cost.steps:,}"]),
+        Row("Processes", [f"{cost.processes}"]),
+        Row("Parameters of the encoder", [f"{cost.parameters_encoder:,}"]),
+        Row("Parameters in training", [f"{cost.parameters_training:,}"]),
+        Row("Peak memory, MB", [f"{cost.peak_memory_bytes / 1e6:,.0f}"]),
     ]
     return Section("Cost", [], [Table("Cost", ["Value"], rows)])

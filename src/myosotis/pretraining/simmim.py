@@ -150,7 +150,6 @@ class SimMIM(MaskedModel):
         return self._pooled(class_attention(self.encoder, self.normalize(images)))
 
     def reconstructed(self, x: Images, reconstruction: Reconstruction) -> Images:  # noqa: ARG002 - it is predicted
-        """Return the predicted pixels of whole images."""
         return reconstruction.prediction
 
     def _mask(self, x: Tensor, arguments: dict[str, Any]) -> TokenMask:
@@ -236,5 +235,4 @@ class SimMIMObjective(Objective):
         fresh: bool,  # noqa: ARG002 - the weights are those of the encoder
         recompute: bool,
     ) -> SimMIM:
-        """Return the network that is pre-trained."""
         return SimMIM(encoder, masker, shape=shape, unit=self.unit, normalize=normalize, recompute=recompute)

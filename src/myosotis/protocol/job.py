@@ -31,7 +31,7 @@ from myosotis.engine.job import Job
 from myosotis.engine.processes import device
 from myosotis.engine.progress import Ticker, progress
 from myosotis.protocol.config import ProtocolConfig, unit_config
-from myosotis.protocol.result import ProtocolResult
+from myosotis.protocol.result import MethodFigures, ProtocolResult
 from myosotis.protocol.schedule import Schedule
 from myosotis.protocol.spaces import draw, published_space
 from myosotis.protocol.store import ResultStore
@@ -167,7 +167,7 @@ class ProtocolJob(Job[ProtocolConfig]):
         return self._result(schedule.figures(), left_out)
 
     def _carry_out(self, schedule: Schedule) -> None:
-        with self._timed("runs"), progress("protocol") as ticker:
+        with self._run.timed("runs"), progress("protocol") as ticker:
             for unit, result in self._executor.execute(self._open(schedule, ticker)):
                 labels = {"phase": unit.phase, "method": unit.method, "trial": unit.trial, "seed": unit.seed}
                 if isinstance(result, NotRun):
@@ -224,13 +224,14 @@ class ProtocolJob(Job[ProtocolConfig]):
             self._results |= self._store.results()
         return unit.key in self._results
 
-    def _result(self, methods: dict[str, Any], left_out: dict[str, Any]) -> dict[str, Any]:
+    def _result(self, methods: dict[str, MethodFigures], left_out: dict[str, Any]) -> dict[str, Any]:
         config = self._config
-        tuned = {name: figures["tuned"]["mean"] for name, figures in methods.items()}
-        evaluated = {name: figures["evaluated"]["mean"] for name, figures in methods.items()}
+        tuned = {name: figures.tuned.mean for name, figures in methods.items()}
+        evaluated = {name: figures.evaluated.mean for name, figures in methods.items()}
         ranks = {"tuning": rank(tuned), "evaluation": rank(evaluated)}
-        if config.conventional:
-            ranks["conventional"] = rank({name: figures["conventional"]["mean"] for name, figures in methods.items()})
+        conventional = {name: own.conventional for name, own in methods.items() if own.conventional is not None}
+        if conventional:
+            ranks["conventional"] = rank({name: own.mean for name, own in conventional.items()})
         return {
             "metric": config.metric,
             "trials": config.trials,
@@ -250,8 +251,8 @@ class ProtocolJob(Job[ProtocolConfig]):
             "not_run": left_out,
             "ranks": ranks,
             "agreement": phase_agreement(
-                {name: figures["tuned"]["values"] for name, figures in methods.items()},
-                {name: figures["evaluated"]["values"] for name, figures in methods.items()},
+                {name: figures.tuned.values for name, figures in methods.items()},
+                {name: figures.evaluated.values for name, figures in methods.items()},
                 config.confidence,
                 config.seed,
             ),

@@ -5,7 +5,8 @@ from typing import Any
 
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.protocol.config import ProtocolConfig, unit_config
-from myosotis.protocol.selection import Selection, mean_scores, select, survivors
+from myosotis.protocol.result import MethodFigures, Selection
+from myosotis.protocol.selection import mean_scores, select, survivors
 from myosotis.protocol.summary import Results, method_summary
 from myosotis.protocol.units import Phase, Unit
 
@@ -41,7 +42,7 @@ class Schedule:
         self._conventional: dict[str, dict[tuple[int, int], Unit]] = {}
         self._selections: dict[str, dict[str, Selection]] = {}
         self._groups = {name: self._course(name) for name in config.methods}
-        self._figures: dict[str, dict[str, Any]] = {}
+        self._figures: dict[str, MethodFigures] = {}
         self._group_keys: dict[str, list[str]] = {name: [] for name in config.methods}
         self._left_out: dict[str, dict[str, Any]] = {}
         self._awaited: dict[str, set[str]] = {name: set() for name in config.methods}
@@ -51,7 +52,7 @@ class Schedule:
         """Whether all runs have results, and :meth:`due` has been called since."""
         return not self._groups
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, MethodFigures]:
         """Return the figures of each method whose runs were all carried out, when the schedule is complete."""
         return {name: self._figures[name] for name in self._config.methods if name in self._figures}
 
@@ -82,7 +83,7 @@ class Schedule:
                 due += group
         return due
 
-    def _summary(self, name: str) -> dict[str, Any]:
+    def _summary(self, name: str) -> MethodFigures:
         """The figures of a method, when all its runs have results."""
         return method_summary(
             self._draws[name],

@@ -3,27 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Selection:
-    """The frozen choice for one method.
-
-    Attributes:
-        method: Name of the method.
-        selector: Criterion of the choice: ``"stream"``, by the whole tuning stream, or ``"first_task"``.
-        trial: Number k of the trial.
-        drawn: Settings of the trial.
-        score: Mean score over seeds on the tuning stream.
-    """
-
-    method: str
-    selector: str
-    trial: int
-    drawn: dict[str, Any]
-    score: float
+from myosotis.protocol.result import Selection
 
 
 def mean_scores(results: Mapping[tuple[int, int], Mapping[str, Any]], metric: str) -> dict[int, float]:
@@ -83,4 +65,4 @@ def select(
     """
     scores = mean_scores(results, "first_task_accuracy" if selector == "first_task" else metric)
     trial = max(finished_trials(results), key=lambda number: (scores[number], -number))
-    return Selection(method, selector, trial, dict(draws[trial]), scores[trial])
+    return Selection(method=method, selector=selector, trial=trial, drawn=dict(draws[trial]), score=scores[trial])

@@ -11,7 +11,18 @@ import torch
 from myosotis.engine.failures import counted
 from myosotis.engine.seeding import generator
 from myosotis.evaluation.intervals import t_interval
-from myosotis.protocol.selection import Selection, finished_trials, mean_scores
+from myosotis.protocol.result import (
+    Agreement,
+    Conventional,
+    Effect,
+    FirstTask,
+    MethodFigures,
+    RunCost,
+    Scores,
+    Selection,
+    TotalCost,
+)
+from myosotis.protocol.selection import finished_trials, mean_scores
 
 _RESAMPLES = 1000
 
@@ -19,11 +30,11 @@ Results = Mapping[tuple[int, int], Mapping[str, Any]]
 """Results by trial and seed."""
 
 
-def scores_of(results: Sequence[Mapping[str, Any]], metric: str, confidence: float) -> dict[str, Any]:
+def scores_of(results: Sequence[Mapping[str, Any]], metric: str, confidence: float) -> Scores:
     """Return the values of a metric over seeds, their mean and its interval, and the number of failed runs."""
     values = [float(result["metrics"][metric]) for result in results]
     failures = sum(result["failure"] is not None for result in results)
-    return {"values": values, **asdict(t_interval(values, confidence)), "failures": failures}
+    return Scores(values=values, **asdict(t_interval(values, confidence)), failures=failures)
 
 
 def rank(scores: Mapping[str, float]) -> dict[str, int]:
@@ -50,7 +61,7 @@ def kendall(first: Sequence[float], second: Sequence[float]) -> float | None:
 
 def phase_agreement(
     tuned: Mapping[str, Sequence[float]], evaluated: Mapping[str, Sequence[float]], confidence: float, seed: int
-) -> dict[str, float | None]:
+) -> Agreement:
     """Return Kendall's tau between the methods' scores in both phases, with a bootstrap interval over seeds.
 
     Args:
@@ -73,18 +84,18 @@ def phase_agreement(
         if value is not None:
             taus.append(value)
     if tau is None or not taus:
-        return {"tau": tau, "low": None, "high": None}
+        return Agreement(tau=tau, low=None, high=None)
     tail = (1 - confidence) / 2
     ends = torch.quantile(torch.tensor(taus).double(), torch.tensor([tail, 1 - tail]).double()).tolist()
-    return {"tau": tau, "low": ends[0], "high": ends[1]}
+    return Agreement(tau=tau, low=ends[0], high=ends[1])
 
 
-def sensitivity(draws: Sequence[Mapping[str, Any]], scores: Mapping[int, float]) -> dict[str, dict[str, Any]]:
+def sensitivity(draws: Sequence[Mapping[str, Any]], scores: Mapping[int, float]) -> dict[str, Effect]:
     """Return, for every setting, the mean score of the trials with each value, and how far these means lie apart.
 
     The spread includes values of a single trial; ``fewest`` is the smallest number of trials of a value.
     """
-    effects: dict[str, dict[str, Any]] = {}
+    effects: dict[str, Effect] = {}
     for key in sorted({key for drawn in draws for key in drawn}):
         groups: dict[str, list[float]] = {}
         for trial, drawn in enumerate(draws):
@@ -92,19 +103,18 @@ def sensitivity(draws: Sequence[Mapping[str, Any]], scores: Mapping[int, float])
                 groups.setdefault(str(drawn[key]), []).append(scores[trial])
         means = {value: fmean(group) for value, group in groups.items()}
         if len(means) > 1:
-            effects[key] = {
-                "means": means,
-                "spread": max(means.values()) - min(means.values()),
-                "fewest": min(len(group) for group in groups.values()),
-            }
+            effects[key] = Effect(
+                means=means,
+                spread=max(means.values()) - min(means.values()),
+                fewest=min(len(group) for group in groups.values()),
+            )
     return effects
 
 
-def total_cost(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def total_cost(results: Sequence[Mapping[str, Any]]) -> TotalCost:
     """Return the total cost of runs."""
-    return {key: sum(result["cost"][key] for result in results) for key in ("seconds", "steps", "images")} | {
-        "runs": len(results)
-    }
+    totals = {key: sum(result["cost"][key] for result in results) for key in ("seconds", "steps", "images")}
+    return TotalCost(**totals, runs=len(results))
 
 
 def method_summary(
@@ -115,8 +125,8 @@ def method_summary(
     conventional: Results | None,
     metric: str,
     confidence: float,
-) -> dict[str, Any]:
-    """Return the figures of one method, ready for JSON.
+) -> MethodFigures:
+    """Return the figures of one method.
 
     Args:
         draws: The settings of every trial.
@@ -130,38 +140,48 @@ def method_summary(
     chosen = selections["stream"]
     tuned_means, finished = mean_scores(tuning, metric), finished_trials(tuning)
     tuned = [tuning[key] for key in sorted(tuning) if key[0] == chosen.trial]
-    summary: dict[str, Any] = {
-        "draws": [dict(drawn) for drawn in draws],
-        "tuning_scores": list(tuned_means.values()),
-        "finished_trials": finished,
-        "failures": sum(result["failure"] is not None for result in tuning.values()),
-        "failed_runs": [
+    return MethodFigures(
+        draws=[dict(drawn) for drawn in draws],
+        tuning_scores=list(tuned_means.values()),
+        finished_trials=finished,
+        failures=sum(result["failure"] is not None for result in tuning.values()),
+        failed_runs=[
             *counted(tuning.values(), "tuning"),
             *counted(evaluations["stream"], "evaluation"),
             *counted((conventional or {}).values(), "conventional"),
         ],
-        "runs": len(tuning) + len(evaluations["stream"]) + len(conventional or {}),
-        "selected": asdict(chosen),
-        "tuned": scores_of(tuned, metric, confidence),
-        "evaluated": scores_of(evaluations["stream"], metric, confidence),
-        "evaluated_final": scores_of(evaluations["stream"], "final_accuracy", confidence),
-        "evaluation_cost": evaluations["stream"][0]["cost"],
-        "first_task": {
-            "selected": asdict(selections["first_task"]),
-            "evaluated": scores_of(evaluations["first_task"], metric, confidence),
-        },
-        "tuning_cost": total_cost(list(tuning.values())),
-        "sensitivity": sensitivity(draws, tuned_means),
-    }
-    if conventional is not None:
-        means = mean_scores(conventional, metric)
-        best = max(means, key=lambda trial: (means[trial], -trial))
-        runs = [conventional[key] for key in sorted(conventional) if key[0] == best]
-        scores = scores_of(runs, metric, confidence)
-        summary["conventional"] = {
-            "trial": best,
-            **scores,
-            "optimism": scores["mean"] - means[chosen.trial],
-            "tau_of_trials": kendall([tuned_means[k] for k in finished], [means[k] for k in finished]),
-        }
-    return summary
+        runs=len(tuning) + len(evaluations["stream"]) + len(conventional or {}),
+        selected=chosen,
+        tuned=scores_of(tuned, metric, confidence),
+        evaluated=scores_of(evaluations["stream"], metric, confidence),
+        evaluated_final=scores_of(evaluations["stream"], "final_accuracy", confidence),
+        evaluation_cost=RunCost.model_validate(evaluations["stream"][0]["cost"]),
+        first_task=FirstTask(
+            selected=selections["first_task"], evaluated=scores_of(evaluations["first_task"], metric, confidence)
+        ),
+        tuning_cost=total_cost(list(tuning.values())),
+        sensitivity=sensitivity(draws, tuned_means),
+        conventional=None
+        if conventional is None
+        else _conventional(conventional, chosen, tuned_means, finished, metric, confidence),
+    )
+
+
+def _conventional(
+    results: Results,
+    chosen: Selection,
+    tuned: Mapping[int, float],
+    finished: Sequence[int],
+    metric: str,
+    confidence: float,
+) -> Conventional:
+    """The best trial on the evaluation stream itself, against the chosen one on the same seeds."""
+    means = mean_scores(results, metric)
+    best = max(means, key=lambda trial: (means[trial], -trial))
+    scores = scores_of([results[key] for key in sorted(results) if key[0] == best], metric, confidence)
+    return Conventional(
+        **dict(scores),
+        trial=best,
+        optimism=scores.mean - means[chosen.trial],
+        tau_of_trials=kendall([tuned[trial] for trial in finished], [means[trial] for trial in finished]),
+    )

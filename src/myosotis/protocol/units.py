@@ -124,7 +124,7 @@ def _learned(job: ClassLearningConfig, scenario: Scenario, device: str) -> Learn
     return learn_classes(learner, scenario, make_memory(job), job.training, seed=job.seed, device=device)
 
 
-_MOST_SHARED = 2**30  # bytes; larger streams are read by each process, so that they are not in memory once more
+_MAX_SHARED = 2**30  # bytes; larger streams are read by each process, so that they are not in memory once more
 _received: dict[str, tuple[tuple[ImageSet, ImageSet], dict[str, str]]] = {}  # images and digests by the stream
 
 
@@ -149,7 +149,7 @@ def handing_over(streams: Iterable[str]) -> Callable[[], None] | None:
     """
     digests = {data: stream_digests(data) for data in streams}
     sets = [images for data in digests for images in stream_sets(data)]
-    if not can_share() or sum(images.images.numel() for images in sets) > _MOST_SHARED:
+    if not can_share() or sum(images.images.numel() for images in sets) > _MAX_SHARED:
         return None
     return partial(receive_streams, SharedSets(sets), digests)
 

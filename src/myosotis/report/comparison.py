@@ -1,23 +1,60 @@
-"""What all comparisons of runs share: the runs, and the verdict of each."""
+"""Finished runs side by side: the frame that the comparisons of all kinds of jobs share."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from myosotis.engine.run import Run
-from myosotis.report.document import Row, Section, Table, Verdict
-from myosotis.report.sections import moment_text
+from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.groups import run_names
+from myosotis.report.sections import differing_settings, moment_text
 
 
-def runs_table(
-    runs: Sequence[Run], names: Sequence[str], methods: Sequence[str], verdicts: Sequence[Sequence[Verdict]]
-) -> Table:
-    """Return a row for each run: its method, its end, and the answer to each question that has a yes or no.
+def side_by_side(
+    runs: Sequence[Run],
+    methods: Sequence[str],
+    verdicts: Sequence[Sequence[Verdict]],
+    *,
+    title: str,
+    subtitle: str,
+    table: Table,
+    answers: Sequence[Verdict] | None = None,
+    limits: Sequence[str] = (),
+    figures: Sequence[Figure] = (),
+    sections: Sequence[Section] = (),
+) -> Document:
+    """Return a report on several runs: each run with its verdicts, what is compared, and the settings that differ.
 
     Args:
-        runs: Finished runs.
-        names: Their names.
+        runs: At least two finished runs of one kind.
         methods: Titles of their methods.
         verdicts: Verdicts of each.
+        title: Title of the page.
+        subtitle: What the runs are, in a sentence or two.
+        table: The main table.
+        answers: Verdicts on the comparison; the verdicts of every run, with its name, unless given.
+        limits: What the comparison does not show.
+        figures: Plots.
+        sections: What else this kind compares.
     """
+    names = run_names(runs)
+    if answers is None:
+        answers = [replace(verdict, subject=name) for name, own in zip(names, verdicts, strict=True) for verdict in own]
+    return Document(
+        title=title,
+        subtitle=subtitle,
+        verdicts=answers,
+        limits=limits,
+        overview=[_runs_table(runs, names, methods, verdicts)],
+        table=table,
+        figures=figures,
+        sections=[*sections, _verdicts_section(names, verdicts), differing_settings(runs, names)],
+    )
+
+
+def _runs_table(
+    runs: Sequence[Run], names: Sequence[str], methods: Sequence[str], verdicts: Sequence[Sequence[Verdict]]
+) -> Table:
+    """A row for each run: its method, its end, and the answer to each question that has a yes or no."""
     marks = [{verdict.question: verdict.mark for verdict in own if verdict.mark} for own in verdicts]
     questions = list(dict.fromkeys(question for own in marks for question in own))
     rows = []
@@ -53,13 +90,8 @@ def ahead(question: str, answer: str, classes: Sequence[Sequence[str]], tests: S
     return Verdict(question, f"Not answered: {reason}, so their figures cannot be compared.", undecided=True)
 
 
-def verdicts_section(names: Sequence[str], verdicts: Sequence[Sequence[Verdict]]) -> Section:
-    """Return the sentences of every verdict of every run.
-
-    Args:
-        names: Names of the runs.
-        verdicts: Verdicts of each.
-    """
+def _verdicts_section(names: Sequence[str], verdicts: Sequence[Sequence[Verdict]]) -> Section:
+    """The sentences of every verdict of every run."""
     tables = [
         Table(
             f"Verdicts of {name}",

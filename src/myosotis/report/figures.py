@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -30,17 +31,17 @@ COLOURS = {
 SERIES = ("retain", "forget", "unseen", "general", "sky", "orange", "neutral", "ink")
 """Colours of things that have none of their own, in this order."""
 
-_MOST_POINTS = 60  # of a curve; with more, each is the mean of a window
+_MAX_POINTS = 60  # of a curve; with more, each is the mean of a window
 _DASHES = ("solid", "dashed", "dashdot", "dotted")
 _MARKERS = ("o", "s", "^", "D")
-_MOST_MARKERS = 20
+_MAX_MARKERS = 20
 _LETTERS_PER_INCH = 14  # in a legend
 _WIDTH = 4.8  # of a plot, in inches
 _ROW_LETTERS = 24
 _CELL_LETTERS = 18
-_MOST_REM = 10  # of width for each column of a sheet
-_MOST_CELLS = 12  # in a row of a heat map, for numbers to be legible
-_MOST_DRAWN = 40  # in a row of a heat map, each as a shape with its name; more are an image
+_MAX_REM = 10  # of width for each column of a sheet
+_MAX_CELLS = 12  # in a row of a heat map, for numbers to be legible
+_MAX_DRAWN = 40  # in a row of a heat map, each as a shape with its name; more are an image
 _INK = "#123456"  # stands for the page's own text colour until the SVG is finished
 
 
@@ -54,6 +55,11 @@ class Line:
     colour: str = "neutral"
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
+
+
+def gaps(values: Sequence[float | None]) -> list[float]:
+    """Return values with NaN, where a curve is interrupted, in place of those that are missing."""
+    return [math.nan if value is None else value for value in values]
 
 
 def line_chart(
@@ -87,7 +93,7 @@ def line_chart(
                 color=COLOURS[line.colour],
                 linestyle=_DASHES[index % len(_DASHES)],
                 marker=_MARKERS[index % len(_MARKERS)],
-                markevery=max(1, len(line.x) // _MOST_MARKERS),
+                markevery=max(1, len(line.x) // _MAX_MARKERS),
                 markersize=4,
                 linewidth=1.6,
             )
@@ -132,7 +138,7 @@ def curves(
     if all(len(line.x) < 2 for line in lines):
         values = ", ".join(f"{line.name} {y:.3g}" for line in lines for y in line.y)
         return Figure("", f"{caption} There is one point only, so no curve is drawn: {values}.")
-    window = max(-(-len(line.x) // _MOST_POINTS) for line in lines)
+    window = max(-(-len(line.x) // _MAX_POINTS) for line in lines)
     if window > 1:
         lines = [_windowed(line, window) for line in lines]
         caption += f" Each point after the first is the mean of {window} values."
@@ -242,23 +248,23 @@ def heat_map(
     rows, columns = ([_shortened(text) for text in names] for names in (rows, columns))
     with _style(name):
         longest = max(len(rows), len(columns))
-        side = 0.36 * min(longest, _MOST_DRAWN)
+        side = 0.36 * min(longest, _MAX_DRAWN)
         figure = MatplotlibFigure(figsize=(max(4.8, side + 1.6), max(3.0, side + 1.0)), layout="constrained")
         axes = figure.add_subplot()
         shades = [[float("nan") if value is None else value for value in row] for row in values]
-        if longest <= _MOST_DRAWN:
+        if longest <= _MAX_DRAWN:
             drawn: Any = axes.pcolormesh(shades, cmap="cividis", vmin=0, vmax=most, edgecolors="none")
             axes.invert_yaxis()
         else:
             extent = (0, len(columns), len(rows), 0)
             drawn = axes.imshow(shades, cmap="cividis", vmin=0, vmax=most, interpolation="none", extent=extent)
-        step = -(-longest // _MOST_DRAWN)
+        step = -(-longest // _MAX_DRAWN)
         axes.set_xticks(
             [column + 0.5 for column in range(0, len(columns), step)], columns[::step], rotation=45, ha="right"
         )
         axes.set_yticks([row + 0.5 for row in range(0, len(rows), step)], rows[::step])
         axes.set_aspect("equal")
-        if longest <= _MOST_CELLS:
+        if longest <= _MAX_CELLS:
             for y, row in enumerate(values):
                 for x, value in enumerate(row):
                     if value is not None:
@@ -404,7 +410,7 @@ def image_sheet(
         )
     size = f"0 0 {columns * side} {rows * (side + line) - (-len(legend) // columns) * line}"
     # With few columns the images and their titles would be blown up to the width of the page.
-    style = f"max-width: {columns * _MOST_REM}rem"
+    style = f"max-width: {columns * _MAX_REM}rem"
     return f'<svg role="img" xmlns="http://www.w3.org/2000/svg" viewBox="{size}" style="{style}">{"".join(parts)}</svg>'
 
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from myosotis.engine.config import flatten
 from myosotis.engine.errors import InputError
+from myosotis.engine.result import Result
 from myosotis.engine.run import Run
+from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.report.sections import without_folders
 
 WITHOUT_EFFECT = frozenset(
@@ -18,39 +20,52 @@ WITHOUT_EFFECT = frozenset(
 )
 """Settings that do not change a figure; runs that differ in nothing else are the same run twice."""
 
-_MOST_LETTERS = 80
+_MAX_CHARACTERS = 80
+
+
+ResultT = TypeVar("ResultT", bound=Result)
 
 
 @dataclass
-class Group:
+class Group(Generic[ResultT]):
     """Runs that differ in seeds alone.
 
     Attributes:
         label: Name of the group, unique among the groups: that of its run, or of its runs and their method.
         settings: What tells the group apart from the others.
         runs: Finished runs.
-        results: Content of their ``result.json``.
+        results: Their results.
     """
 
     label: str
     settings: str
     runs: list[Run] = field(default_factory=list)
-    results: list[dict[str, Any]] = field(default_factory=list)
+    results: list[ResultT] = field(default_factory=list)
 
-    def values(self, get: Callable[[Mapping[str, Any]], float | None]) -> list[float]:
+    def values(self, get: Callable[[ResultT], float | None]) -> list[float]:
         """Return a figure of each result, without those that have none."""
         return [value for value in map(get, self.results) if value is not None]
 
+    def mean(self, get: Callable[[ResultT], float | None], confidence: float = 0.95) -> Interval | None:
+        """Return the mean of a figure over the runs with its interval by Student's t; None where no run has it."""
+        values = self.values(get)
+        return t_interval(values, confidence) if values else None
+
 
 def group_runs(
-    runs: Sequence[Run], *, seeds: Collection[str] = ("seed",), titles: Sequence[str] = ("method.name",)
-) -> list[Group]:
+    runs: Sequence[Run],
+    results: Sequence[ResultT],
+    *,
+    seeds: Collection[str] = ("seed",),
+    titles: Sequence[str] = ("method.name",),
+) -> list[Group[ResultT]]:
     """Return runs in groups, in the order of the first run of each.
 
     Settings below ``method.`` (or ``base.``) tell groups of that method apart, and nothing else.
 
     Args:
         runs: Finished runs of one kind.
+        results: Their results.
         seeds: Dotted keys in which runs of one group may differ.
         titles: Dotted keys whose values begin what tells a group apart, without the key, where they differ. The first
             one tells groups apart that differ in nothing.
@@ -61,9 +76,9 @@ def group_runs(
     flat = [{key: value for key, value in flatten(run.settings()).items() if key not in WITHOUT_EFFECT} for run in runs]
     plain = [{key: value for key, value in settings.items() if key not in seeds} for settings in flat]
     differing = [key for key in dict.fromkeys(key for settings in plain for key in settings) if _differs(plain, key)]
-    groups: dict[tuple[tuple[str, str], ...], Group] = {}
+    groups: dict[tuple[tuple[str, str], ...], Group[ResultT]] = {}
     known: dict[tuple[tuple[str, str], ...], Run] = {}
-    for run, full, settings in zip(runs, flat, plain, strict=True):
+    for run, result, full, settings in zip(runs, results, flat, plain, strict=True):
         complete = tuple(sorted(full.items()))
         if complete in known:
             raise InputError(f"{run.path}: has the same settings and seed as {known[complete].path}")
@@ -73,17 +88,17 @@ def group_runs(
             shown = flatten(without_folders(run.settings()))
             groups[key] = Group("", _label(settings, plain, differing, titles, shown))
         groups[key].runs.append(run)
-        groups[key].results.append(run.result())
-    names = run_names(runs, [run.result() for run in runs])
+        groups[key].results.append(result)
+    names = run_names(runs)
     _label_groups(list(groups.values()), {run.path: name for run, name in zip(runs, names, strict=True)})
     return list(groups.values())
 
 
-def _label_groups(groups: Sequence[Group], names: Mapping[Path, str]) -> None:
+def _label_groups(groups: Sequence[Group[Any]], names: Mapping[Path, str]) -> None:
     """Label groups by the names of their runs, and by their settings where these do not tell them apart."""
     for group in groups:
         own = [names[run.path] for run in group.runs]
-        method = group.results[0].get("method") or group.settings
+        method = group.results[0].method or group.settings
         group.label = own[0] if len(own) == 1 else f"{_common_name(group)}, {method}"
     labels = [group.label for group in groups]
     for group in groups:
@@ -91,9 +106,9 @@ def _label_groups(groups: Sequence[Group], names: Mapping[Path, str]) -> None:
             group.label = f"{group.label} ({group.settings})"
 
 
-def _common_name(group: Group) -> str:
+def _common_name(group: Group[Any]) -> str:
     """The beginning that the names of the runs share, without what numbers the seeds; the first name if it is empty."""
-    names = [str(result["name"]) for result in group.results]
+    names: list[str] = [result.name for result in group.results]
     if len(set(names)) == 1:
         return names[0]
     return re.sub(r"[-_.]*(?:seed|s)?[-_.]*\d*$", "", _common_start(names)) or names[0]
@@ -129,9 +144,9 @@ def _label(
     return ", ".join(parts) or own[titles[0]]
 
 
-def run_names(runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> list[str]:
+def run_names(runs: Sequence[Run]) -> list[str]:
     """Return the runs' names; where names are equal, as much of the end of their paths as tells the runs apart."""
-    names = [str(result["name"]) for result in results]
+    names = [str(run.settings()["name"]) for run in runs]
     if len(set(names)) == len(names):
         return names
     parts = [Path(run.path).parts for run in runs]
@@ -149,9 +164,9 @@ def comparison_name(runs: Sequence[Run]) -> str:
         runs: At least two runs.
     """
     name = "-".join(run.path.name for run in runs)
-    if len(name) > _MOST_LETTERS:
+    if len(name) > _MAX_CHARACTERS:
         digest = hashlib.sha256("\n".join(str(run.path) for run in runs).encode()).hexdigest()[:8]
-        name = f"{name[:_MOST_LETTERS].rstrip('-')}-{digest}"
+        name = f"{name[:_MAX_CHARACTERS].rstrip('-')}-{digest}"
     return f"comparison-{name}.html"
 
 
@@ -165,11 +180,16 @@ def number_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def mean_text(interval: Interval | None) -> str:
+    """Return a mean with its interval; ``-`` for none."""
+    return "-" if interval is None else interval_text(interval.mean, interval.low, interval.high)
+
+
 def interval_text(mean: float | None, low: float | None = None, high: float | None = None) -> str:
     """Return a mean with its interval, if it has one.
 
     Example:
         >>> interval_text(0.5, 0.4, 0.6)
-        '0.500 (0.400 to 0.600)'
+        '0.500 [0.400, 0.600]'
     """
-    return number_text(mean) if low is None or high is None else f"{number_text(mean)} ({low:.3f} to {high:.3f})"
+    return number_text(mean) if low is None or high is None else f"{number_text(mean)} [{low:.3f}, {high:.3f}]"

@@ -1,16 +1,14 @@
 """The verdict of a learning job in words: has it learnt, has it kept?"""
 
-from collections.abc import Mapping
-from typing import Any
-
-from myosotis.report.criteria import difference_text, sentence
+from myosotis.evaluation.comparison import Comparison
+from myosotis.evaluation.learning import LearningVerdict
+from myosotis.report.criteria import comparison_text
 from myosotis.report.document import Verdict
-from myosotis.report.groups import interval_text
 
 LEARNT, KEPT = "Has it learnt?", "Has it kept?"
 
 
-def learnt_verdict(verdict: Mapping[str, Any] | None, more: str = "", question: str = LEARNT) -> Verdict:
+def learnt_verdict(verdict: LearningVerdict | None, more: str = "", question: str = LEARNT) -> Verdict:
     """Return whether something was learnt, with each figure against its control.
 
     Args:
@@ -20,17 +18,17 @@ def learnt_verdict(verdict: Mapping[str, Any] | None, more: str = "", question: 
     """
     if verdict is None:
         return Verdict(question, f"Not compared with a model that learnt nothing. {more}".strip())
-    holds = verdict["learnt"]
-    text = " ".join(map(basis_text, verdict["learnt_basis"])) or "There is nothing that it could be measured with."
+    holds = verdict.learnt
+    text = " ".join(map(basis_text, verdict.learnt_basis)) or "There is nothing that it could be measured with."
     if holds is False:
-        levels = [row["against_of"] for row in verdict["learnt_basis"] if row["holds"] is False]
+        levels = [row.against_of for row in verdict.learnt_basis if row.holds is False]
         text += f" This has not learnt: the interval includes, or lies below, the level of {' and of '.join(levels)}."
-    elif holds is None and verdict["learnt_basis"]:
+    elif holds is None and verdict.learnt_basis:
         text += " With so few samples no outcome could show it."
     return Verdict(question, f"{text} {more}".strip(), holds, holds is None)
 
 
-def kept_verdict(verdict: Mapping[str, Any] | None, more: str = "") -> Verdict:
+def kept_verdict(verdict: LearningVerdict | None, more: str = "") -> Verdict:
     """Return whether earlier tasks were kept, each figure against its control.
 
     Args:
@@ -39,9 +37,9 @@ def kept_verdict(verdict: Mapping[str, Any] | None, more: str = "") -> Verdict:
     """
     if verdict is None:
         return Verdict(KEPT, f"Not compared with anything. {more}".strip())
-    holds, basis = verdict["kept"], verdict["kept_basis"]
+    holds, basis = verdict.kept, verdict.kept_basis
     text = " ".join(map(basis_text, basis))
-    if not verdict["learnt"]:
+    if not verdict.learnt:
         text = f"Not answered: what was not shown to be learnt cannot be kept. {text}".strip()
     elif not basis:
         text = "Not answered: it is not shown that the earlier tasks were learnt."
@@ -50,15 +48,7 @@ def kept_verdict(verdict: Mapping[str, Any] | None, more: str = "") -> Verdict:
     return Verdict(KEPT, f"{text} {more}".strip(), holds, holds is None)
 
 
-def basis_text(row: Mapping[str, Any]) -> str:
-    """Return a figure, its control, their difference, and what counts as kept, in words.
-
-    Args:
-        row: Content of a :class:`~myosotis.evaluation.comparison.Comparison`.
-    """
-    value, against = (interval_text(part["mean"], part["low"], part["high"]) for part in (row["value"], row["against"]))
-    text = (
-        f"{sentence(row['name'])}: {value}; {row['against_of']}: {against}; "
-        f"difference {difference_text(row['difference'])}."
-    )
-    return text if not row["margin"] else f"{text} A loss of up to {row['margin']:g} counts as kept."
+def basis_text(row: Comparison) -> str:
+    """Return a figure, its control, their difference, and what counts as kept, in words."""
+    text = comparison_text(row)
+    return text if not row.margin else f"{text} A loss of up to {row.margin:g} counts as kept."

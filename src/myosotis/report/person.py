@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from myosotis.engine.result import Result, rfc3339
 from myosotis.report.render import page, running_title
 from myosotis.report.sections import count_text, moment_text
 
@@ -24,7 +24,8 @@ class Answer:
 
 
 def person_page(
-    result: Mapping[str, Any],
+    result: Result,
+    verdict: Mapping[str, bool | None],
     *,
     noun: str,
     count: int,
@@ -37,21 +38,21 @@ def person_page(
     Nothing on it says that data was forgotten unless the model is shown to have known it and not to know it any more.
 
     Args:
-        result: Content of the ``result.json`` of an unlearning job.
+        result: Result of an unlearning job.
+        verdict: ``known``, ``forgotten``, ``kept`` and ``sure``, each yes, no or undecided.
         noun: What was to be forgotten, in the singular: ``"record"``, ``"picture"``.
         count: Number of these.
         noticeable: Whether somebody who has one of them can notice that it was used or deleted.
         by_guessing: Whether the model was compared with guessing only, not with what it had never seen.
         exact: Whether the model forgot exactly, which no test has to show.
     """
-    request = result.get("request") or {}
-    operator = result.get("operator")
+    request, operator, finished = result.request or {}, result.operator, moment_text(rfc3339(result.finished))
     title = "What became of a deletion request"
     facts = [
         ("Request", request.get("id")),
         ("Received", request.get("received")),
         ("Deadline", request.get("deadline")),
-        ("Finished", moment_text(result["finished"])),
+        ("Finished", finished),
         ("Carried out by", operator),
     ]
     known_facts = [(name, str(value)) for name, value in facts if value]
@@ -60,9 +61,11 @@ def person_page(
         title=title,
         running=running_title(title, known_facts),
         facts=known_facts,
-        asked=_asked(result, noun, count, exact=exact),
-        answers=answers_of(result["verdict"], noun, noticeable=noticeable, by_guessing=by_guessing, exact=exact),
-        open_points=_open_points(noun, request.get("untreated") or (), stands=_stands(result["verdict"])),
+        asked=_asked(finished, noun, count, exact=exact),
+        answers=answers_of(verdict, noun, noticeable=noticeable, by_guessing=by_guessing, exact=exact),
+        open_points=_open_points(
+            noun, request.get("untreated") or (), stands=verdict["known"] is True and verdict["forgotten"] is True
+        ),
         whom=f"{operator} is responsible for this request and can answer questions about it."
         if operator
         else "This page names nobody. Please ask whoever gave it to you.",
@@ -89,15 +92,10 @@ def answers_of(
     ]
 
 
-def _stands(verdict: Mapping[str, bool | None]) -> bool:
-    """Whether it is shown that the model knew the data and does not show it any more."""
-    return verdict["known"] is True and verdict["forgotten"] is True
-
-
-def _asked(result: Mapping[str, Any], noun: str, count: int, *, exact: bool) -> str:
-    date, how = moment_text(result["finished"])[:10], how_removed(noun, exact=exact)
+def _asked(finished: str, noun: str, count: int, *, exact: bool) -> str:
     return (
-        f"{count_text(count, noun)} should be removed from what a computer model has learnt. On {date} {how}. The copy "
+        f"{count_text(count, noun)} should be removed from what a computer model has learnt. On {finished[:10]} "
+        f"{how_removed(noun, exact=exact)}. The copy "
         "helps only where it is used in place of the old model."
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from myosotis.engine.config import flatten
 from myosotis.engine.files import read_json
 from myosotis.engine.method import MethodCard
+from myosotis.engine.result import LeftOut
 from myosotis.engine.run import Run
 from myosotis.report.document import Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import SERIES, Line, curves
@@ -262,7 +263,7 @@ def environment_section(run: Run) -> Section:
     return Section("Environment", [], [Table("Versions and devices", ["Value"], setting_rows(content))])
 
 
-def left_out_verdicts(left_out: Mapping[str, Any]) -> list[Verdict]:
+def left_out_verdicts(left_out: Mapping[str, LeftOut]) -> list[Verdict]:
     """Return a verdict on what did not fit the memory, if there is anything.
 
     Args:
@@ -270,11 +271,11 @@ def left_out_verdicts(left_out: Mapping[str, Any]) -> list[Verdict]:
     """
     if not left_out:
         return []
-    told = "; ".join(f"{name}, {count_text(one['runs'], 'run')} ({one['reason']})" for name, one in left_out.items())
+    listed = "; ".join(f"{name}, {count_text(each.runs, 'run')} ({each.reason})" for name, each in left_out.items())
     return [
         Verdict(
             "Could everything be run?",
-            f"No: not run for want of memory, and left out: {told}. Smaller batches, or a device with more memory, "
+            f"No: not run for want of memory, and left out: {listed}. Smaller batches, or a device with more memory, "
             "would tell.",
             False,
         )

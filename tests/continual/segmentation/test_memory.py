@@ -69,9 +69,9 @@ def test_a_stored_mask_shows_what_its_task_labelled(two_tasks):
     assert {one.task for one in memory.exemplars} == {0, 1}
     for one in memory.exemplars:
         assert one.shown <= set(one.labelled)
-    assert memory.audit({0: [1, 2], 1: [3, 4]})["leaks"] == 0
-    assert memory.audit({0: [1], 1: [3, 4]})["leaks"] > 0
-    assert sum(memory.audit({0: [1, 2], 1: [3, 4]})["of_class"].values()) >= 12
+    assert memory.audit({0: [1, 2], 1: [3, 4]}).leaks == 0
+    assert memory.audit({0: [1], 1: [3, 4]}).leaks > 0
+    assert sum(memory.audit({0: [1, 2], 1: [3, 4]}).of_class.values()) >= 12
 
 
 def test_nothing_leaks_from_the_source_masks(two_tasks):

@@ -37,21 +37,21 @@ def test_what_is_measured(kind, images, learner, stream, train_settings):
 
 def test_figures_of_a_stream_by_hand():
     def at(linear, overall):
-        return Measured(linear, linear, overall, overall, {}, None)
+        return Measured(linear=linear, knn=linear, linear_all=overall, knn_all=overall, transfer={}, drift=None)
 
     before = at([0.3, 0.4, 0.5], 0.4)
     history = [at([0.8, 0.5, 0.6], 0.6), at([0.6, 0.9, 0.7], 0.7), at([0.7, 0.8, 0.9], 0.8)]
     found = stream_figures(before, history)
-    assert found["final"] == 0.8
-    assert found["learning"] == pytest.approx((0.8 + 0.9 + 0.9) / 3)
-    assert found["forgetting"] == pytest.approx((0.1 + 0.1) / 2)
-    assert found["stability"] == pytest.approx((-0.1 - 0.1) / 2)
-    assert found["forward_transfer"] == pytest.approx((0.1 + 0.2) / 2)
-    assert found["gain"] == pytest.approx(0.4)
+    assert found.final == 0.8
+    assert found.learning == pytest.approx((0.8 + 0.9 + 0.9) / 3)
+    assert found.forgetting == pytest.approx((0.1 + 0.1) / 2)
+    assert found.stability == pytest.approx((-0.1 - 0.1) / 2)
+    assert found.forward_transfer == pytest.approx((0.1 + 0.2) / 2)
+    assert found.gain == pytest.approx(0.4)
     single = stream_figures(before, history[-1:])
-    assert single["forgetting"] is None
-    assert single["learning"] is None
-    assert single["final"] == 0.8
+    assert single.forgetting is None
+    assert single.learning is None
+    assert single.final == 0.8
 
 
 def test_shares_are_of_all_labels(images, learner, stream):

@@ -2,8 +2,10 @@
 
 import pytest
 
+from myosotis.evaluation.intervals import Interval
 from myosotis.pretraining.sweep.figures import sweep_differences, sweep_figures
 from myosotis.pretraining.sweep.report import _table, _verdicts
+from myosotis.pretraining.sweep.result import SweepResult
 
 NOISE = (0.0, 0.01, -0.01)
 
@@ -22,16 +24,20 @@ def sweep(accuracies):
         for seed in range(3)
     }
     maskers, ratios = list(accuracies), list(next(iter(accuracies.values())))
-    level = {"mean": 0.4, "low": 0.3, "high": 0.5, "count": 3, "units": 3}
-    return {
-        "ratios": ratios,
-        "seeds": 3,
-        "measures": ["linear"],
-        "maskers": {name: sweep_figures(name, trained, ratios, ["linear"], 0.95) for name in maskers},
-        "differences": sweep_differences(trained, maskers, ratios, ["linear"], 0.95),
-        "untrained": {"linear": level},
-        "pixels": {"linear": level},
-    }
+    level = Interval(0.4, 0.3, 0.5, 3, 3)
+    return SweepResult.model_construct(
+        ratios=ratios,
+        seeds=3,
+        measures=["linear"],
+        maskers={name: sweep_figures(name, trained, ratios, ["linear"], 0.95) for name in maskers},
+        differences=sweep_differences(trained, maskers, ratios, ["linear"], 0.95),
+        untrained={"linear": level},
+        untrained_failures=[],
+        not_run={},
+        repeated=0,
+        test_images=9,
+        pixels={"linear": level},
+    )
 
 
 def told(result):

@@ -15,6 +15,7 @@ from myosotis.forgetting_learner.exact.config import ExactAuditConfig
 from myosotis.unlearning.classifier.audit import Audit, audit_sets, population_membership
 from myosotis.unlearning.classifier.job.config import AuditConfig
 from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, headline_of, verdicts_of
+from myosotis.unlearning.classifier.job.result import ClassifierResult, Unlearning
 from myosotis.unlearning.classifier.verdict import VerdictSettings, judge
 
 CLASSES = 4
@@ -70,17 +71,17 @@ def judged(audits, labels, classes=NAMES, *, by_goal=True, kept_sets=("test",), 
     done = outcome(audits["before"], audits["after"])
     settings = VerdictSettings()
     found = judge(audits, done, labels, classes, settings, by_goal=by_goal, kept_sets=kept_sets, **options)
+    result = ClassifierResult.model_construct(
+        verdict=found,
+        metrics={name: one.metrics for name, one in audits.items()},
+        goal="misclassify",
+        seed=0,
+        unlearning=Unlearning.model_construct(converged=True, stop_reason="goal", min_margin=0.5, facts={}),
+        shadow=None,
+    )
+    said = {one.question: one for one in verdicts_of(result)}
     found = found.model_dump(mode="json")
     json.dumps(found, allow_nan=False)
-    result = {
-        "verdict": found,
-        "metrics": {name: one.metrics for name, one in audits.items()},
-        "goal": "misclassify",
-        "seed": 0,
-        "images": {"forget": len(labels["forget"])},
-        "unlearning": {"converged": True, "stop_reason": "goal", "min_margin": 0.5, "facts": {}},
-    }
-    said = {one.question: one for one in verdicts_of(result)}
     assert said["Is it forgotten?"].holds is found["forgotten"]
     assert said["Is the rest kept?"].holds is found["kept"]
     if found["worst_kept"] is not None:

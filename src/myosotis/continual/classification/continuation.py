@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from myosotis.continual.classification.config import ClassLearningConfig
 from myosotis.continual.classification.learner import Learner
+from myosotis.continual.classification.result import TaskRecord
 from myosotis.continual.classification.saved import LEARNER, LearnerSpec
-from myosotis.continual.classification.training import Start, TaskRecord
+from myosotis.continual.classification.training import Start
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.data.forgotten import STREAM, Forgotten
 from myosotis.data.images import ImageSet
@@ -151,7 +152,7 @@ def write_stream(
     forgotten = None if earlier is None else earlier.forgotten
     stored = [*memory.indices().tolist(), *learner.stored_indices()]
     content = {
-        "records": [asdict(record) for record in records],
+        "records": [record.model_dump(mode="json") for record in records],
         "memory": memory.state_dict(),
         "settings": _settings(config),
         "validation": config.scenario.validation,

@@ -1,7 +1,7 @@
 """The job of ``myosotis learn classes``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,6 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         return {**known, **encoder, **earlier}
 
     def learn(self, **options: Any) -> Learned:
-        """Learn the classes."""
         return learn_classes(
             make_job_learner(self._config, self._spec, self._source),
             self._scenario,
@@ -215,7 +214,6 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         return {"matched_by": match.by, "tensors": len(match.names), "unused": list(match.unused)}
 
     def save(self, learner: Learner[Any], tasks: int, path: Path) -> None:
-        """Write a learner."""
         save_learner(learner, replace(self._spec, sizes=self._spec.sizes[:tasks]), path)
 
     def _learned_fingerprint(self) -> str:
@@ -232,7 +230,6 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         return weights_hash(load_classifier(path)[0]) if (path / "classifier.json").is_file() else None
 
     def result(self, outcome: Learned) -> dict[str, Any]:
-        """Return the figures."""
         config, scenario, records = self._config, self._scenario, outcome.records
         body = self._spec.backbone
         own = records if self._start is None else records[len(self._start.sizes) :]
@@ -268,8 +265,8 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
                 outcome.counts,
                 [len(task.classes) for task in scenario],
                 config.confidence,
-            ).model_dump(mode="json"),
-            "tasks_in_detail": [asdict(record) for record in records],
+            ),
+            "tasks_in_detail": records,
             "requests": [] if self._earlier is None else list(self._earlier.requests),
             "lineage": {
                 "data": set_fingerprints(scenario.train, self._test, self._run.salt),

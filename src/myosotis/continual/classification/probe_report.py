@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from myosotis.continual.classification.methods import METHODS
+from myosotis.continual.classification.result import ClassResult
 from myosotis.engine.run import Run
+from myosotis.evaluation.learning import LearningVerdict
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, curves, heat_map
 from myosotis.report.learning import kept_verdict, learnt_verdict
@@ -18,17 +20,17 @@ def describe_probe(run: Run, probe: Mapping[str, Any]) -> Document:
         run: Finished run.
         probe: Result of :func:`~myosotis.continual.classification.probing.probe_run`.
     """
-    result = run.result()
-    tasks = list(range(1, len(result["tasks"]) + 1))
+    result = run.result_as(ClassResult)
+    tasks = list(range(1, len(result.tasks) + 1))
     fitted = "all training samples" if probe["mode"] == "full" else f"{probe['per_class']} samples of each class"
     return Document(
-        title=f"Representation: {result['name']}",
+        title=f"Representation: {result.name}",
         subtitle=(
             f"Encoders after each of {len(tasks)} tasks, frozen; linear probes on {fitted}, standardised, penalty "
-            f"chosen on a part of them; {probe['neighbours']} nearest neighbours. Method {result['method']}, seed "
-            f"{result['seed']}."
+            f"chosen on a part of them; {probe['neighbours']} nearest neighbours. Method {result.method}, seed "
+            f"{result.seed}."
         ),
-        facts=run_facts(run, METHODS.card(result["method"]).title, hashes=[None, result["lineage"]["model_out"]]),
+        facts=run_facts(run, METHODS.card(result.method).title, hashes=[None, result.lineage["model_out"]]),
         verdicts=_verdicts(result, probe),
         limits=[
             "A linear probe measures what is linearly separable. Optimiser, penalties, k and the standardisation are "
@@ -54,15 +56,15 @@ def describe_probe(run: Run, probe: Mapping[str, Any]) -> Document:
     )
 
 
-def _verdicts(result: Mapping[str, Any], probe: Mapping[str, Any]) -> list[Verdict]:
-    net = probe["net_of_naive"]
+def _verdicts(result: ClassResult, probe: Mapping[str, Any]) -> list[Verdict]:
+    net, judged = probe["net_of_naive"], LearningVerdict.model_validate(probe["verdict"])
     beside = (
         "" if net is None else f" That is {net:+.3f} above plain fine-tuning, which gained {probe['gain'] - net:+.3f}."
     )
-    own, fitted = result["metrics"]["accuracy_curve"][-1], probe["probe_seen"][-1]
+    own, fitted = result.metrics.accuracy_curve[-1], probe["probe_seen"][-1]
     return [
-        learnt_verdict(probe.get("verdict")),
-        kept_verdict(probe.get("verdict")),
+        learnt_verdict(judged),
+        kept_verdict(judged),
         Verdict(
             "Has the representation improved since the first task?",
             f"A probe on all classes reaches {probe['probe_all'][0]:.3f} after the first task and "
@@ -77,7 +79,7 @@ def _verdicts(result: Mapping[str, Any], probe: Mapping[str, Any]) -> list[Verdi
     ]
 
 
-def _table(result: Mapping[str, Any], probe: Mapping[str, Any], tasks: list[int]) -> Table:
+def _table(result: ClassResult, probe: Mapping[str, Any], tasks: list[int]) -> Table:
     gap, alignment = probe["head_gap"], probe["head_to_probe"]
     rows = []
     for index, task in enumerate(tasks):
@@ -85,7 +87,7 @@ def _table(result: Mapping[str, Any], probe: Mapping[str, Any], tasks: list[int]
             Row(
                 f"Task {task}",
                 [
-                    f"{result['metrics']['accuracy_curve'][index]:.3f}",
+                    f"{result.metrics.accuracy_curve[index]:.3f}",
                     f"{probe['probe_seen'][index]:.3f}",
                     f"{gap[index]:+.3f}",
                     f"{probe['knn_seen'][index]:.3f}",
@@ -110,9 +112,9 @@ def _table(result: Mapping[str, Any], probe: Mapping[str, Any], tasks: list[int]
     return Table(f"After each task{stability}", columns, rows, "After")
 
 
-def _figures(result: Mapping[str, Any], probe: Mapping[str, Any], tasks: list[int]) -> list[Figure]:
+def _figures(result: ClassResult, probe: Mapping[str, Any], tasks: list[int]) -> list[Figure]:
     lines = [
-        Line("own accuracy", tasks, result["metrics"]["accuracy_curve"], "forget"),
+        Line("own accuracy", tasks, result.metrics.accuracy_curve, "forget"),
         Line("linear probe, classes so far", tasks, probe["probe_seen"], "retain"),
         Line("linear probe, all classes", tasks, probe["probe_all"], "unseen"),
     ]

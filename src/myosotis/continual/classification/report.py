@@ -5,9 +5,10 @@ from typing import Any
 
 from myosotis.continual.classification.comparison import NOT_FEATURES, NOT_TUNED, compare_runs, total_seconds
 from myosotis.continual.classification.methods import METHODS
+from myosotis.continual.classification.result import ClassMetrics, ClassResult, Errors
 from myosotis.engine.run import Run
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import Line, curves, heat_map
+from myosotis.report.figures import Line, curves, gaps, heat_map
 from myosotis.report.groups import interval_text
 from myosotis.report.learning import kept_verdict, learnt_verdict
 from myosotis.report.sections import (
@@ -27,21 +28,7 @@ NORMS = {
     "gn": "group normalisation",
 }
 
-_EXPLAINED = {
-    "average_incremental_accuracy": "mean over tasks of the accuracy on all classes so far, by test samples",
-    "average_incremental_accuracy_task_mean": "the same with equal weights of tasks",
-    "final_accuracy": "on all classes after the last task, by test samples",
-    "final_accuracy_task_mean": "the same with equal weights of tasks",
-    "final_task_aware_accuracy": "after the last task, if the task of each sample is known",
-    "learning_accuracy": "on each task right after it was learnt",
-    "forgetting": "best before the last task, less final; may be negative",
-    "forgetting_best": "best of all, less final; never negative",
-    "forgetting_after_learning": "right after learning, less final; minus backward transfer",
-    "backward_transfer": "final, less right after learning",
-    "worst_case_accuracy": "lowest accuracy that each earlier task had later",
-    "validation_average_incremental_accuracy": "on held-out training samples, with equal weights of tasks",
-}
-_MOST_CLASSES = 60  # in a confusion matrix; with more classes it is drawn by tasks
+_MAX_CLASSES = 60  # in a confusion matrix; with more classes it is drawn by tasks
 
 
 def describe(run: Run) -> Document:
@@ -50,15 +37,15 @@ def describe(run: Run) -> Document:
     Args:
         run: Run of ``learn classes``.
     """
-    result, config = run.result(), run.settings()
+    result, config = run.result_as(ClassResult), run.settings()
     return Document(
-        title=f"Class-incremental learning: {result['name']}",
+        title=f"Class-incremental learning: {result.name}",
         subtitle=_subtitle(result),
         facts=run_facts(
             run,
-            METHODS.card(result["method"]).title,
+            METHODS.card(result.method).title,
             model=config["model"]["architecture"],
-            hashes=[result["lineage"]["encoder_in"], result["lineage"]["model_out"]],
+            hashes=[result.lineage["encoder_in"], result.lineage["model_out"]],
         ),
         verdicts=verdicts_of(result),
         limits=_limits(result),
@@ -82,58 +69,58 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two runs of ``learn classes``.
     """
-    return compare_runs(runs, [verdicts_of(run.result()) for run in runs])
+    return compare_runs(runs, [verdicts_of(run.result_as(ClassResult)) for run in runs])
 
 
-def _subtitle(result: Mapping[str, Any]) -> str:
-    tasks = result["tasks"]
+def _subtitle(result: ClassResult) -> str:
+    tasks = result.tasks
     counts = [len(names) for names in tasks]
     sizes = f"{counts[0]} in each" if len(set(counts)) == 1 else ", ".join(map(str, counts))
     return (
-        f"{len(result['classes'])} classes in {len(tasks)} tasks ({sizes}); {sum(result['samples']['train'])} training "
-        f"and {sum(result['samples']['test'])} test images. Method: {METHODS.card(result['method']).title}, "
-        f"{NORMS[result['norm']]}, {result['cost']['exemplars']} exemplars. Seed {result['seed']}."
+        f"{len(result.classes)} classes in {len(tasks)} tasks ({sizes}); {sum(result.samples.train)} training "
+        f"and {sum(result.samples.test)} test images. Method: {METHODS.card(result.method).title}, "
+        f"{NORMS[result.norm]}, {result.cost.exemplars} exemplars. Seed {result.seed}."
     )
 
 
-def verdicts_of(result: Mapping[str, Any]) -> list[Verdict]:
+def verdicts_of(result: ClassResult) -> list[Verdict]:
     """Return the questions of a run and their answers.
 
     Args:
         result: Result of a run of ``learn classes``.
     """
-    metrics, last = result["metrics"], result["matrix"][-1]
-    chance = 1 / len(result["classes"])
+    metrics, last = result.metrics, result.matrix[-1]
+    chance = 1 / len(result.classes)
     verdicts = [
         learnt_verdict(
-            result.get("verdict"),
-            f"Mean accuracy on tasks right after each was learnt: {metrics['learning_accuracy']:.3f}; chance on all "
-            f"classes: {chance:.3f}; final accuracy if the task is known: {metrics['final_task_aware_accuracy']:.3f}.",
+            result.verdict,
+            f"Mean accuracy on tasks right after each was learnt: {metrics.learning_accuracy:.3f}; chance on all "
+            f"classes: {chance:.3f}; final accuracy if the task is known: {metrics.final_task_aware_accuracy:.3f}.",
         )
     ]
-    if "forgetting" in metrics:
+    if metrics.forgetting is not None:
         worst = min(range(len(last) - 1), key=lambda task: last[task])
         verdicts.append(
             kept_verdict(
-                result.get("verdict"),
-                f"Earlier tasks lost {metrics['forgetting']:.3f} of accuracy on average from their best; the lowest "
+                result.verdict,
+                f"Earlier tasks lost {metrics.forgetting:.3f} of accuracy on average from their best; the lowest "
                 f"final accuracy is {last[worst]:.3f} on task {worst + 1}, that of the last task is {last[-1]:.3f}.",
             )
         )
-    interval = metrics["final_accuracy_interval"]
+    interval = metrics.final_accuracy_interval
     sure = (
-        f"The final accuracy has an exact interval of {interval['low']:.3f} to {interval['high']:.3f} over "
-        f"{interval['count']} test images. Another seed gives another order of classes and other figures; compare "
+        f"The final accuracy has an exact interval of {interval.low:.3f} to {interval.high:.3f} over "
+        f"{interval.count} test images. Another seed gives another order of classes and other figures; compare "
         "methods over several."
     )
-    repeated = repeated_verdicts(result["samples"].get("repeated", 0), sum(result["samples"]["test"]))
+    repeated = repeated_verdicts(result.samples.repeated, sum(result.samples.test))
     return [*verdicts, *repeated, Verdict("How sure are we?", sure)]
 
 
-def _task_table(result: Mapping[str, Any]) -> Table:
-    matrix, aware = result["matrix"], result["task_aware_matrix"]
+def _task_table(result: ClassResult) -> Table:
+    matrix, aware = result.matrix, result.task_aware_matrix
     rows = []
-    for task, classes in enumerate(result["tasks"]):
+    for task, classes in enumerate(result.tasks):
         names = ", ".join(classes)
         over_time = [row[task] for row in matrix[task:]]
         cells = [
@@ -148,15 +135,15 @@ def _task_table(result: Mapping[str, Any]) -> Table:
     return Table("Accuracy on the test images of each task", columns, rows, "Task")
 
 
-def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
-    matrix, tasks = result["matrix"], range(1, len(result["tasks"]) + 1)
+def _figures(run: Run, result: ClassResult) -> list[Figure]:
+    matrix, tasks = result.matrix, range(1, len(result.tasks) + 1)
     labels = [str(task) for task in tasks]
     square = [[*row, *[None] * (len(matrix) - len(row))] for row in matrix]
     figures = [
         *_life_figures(result),
         curves(
             [
-                Line("all classes so far", list(tasks), result["metrics"]["accuracy_curve"], "retain"),
+                Line("all classes so far", list(tasks), result.metrics.accuracy_curve, "retain"),
                 Line("the task just learnt", list(tasks), [row[-1] for row in matrix], "unseen"),
             ],
             "Accuracy on everything so far, and on the newest task: the gap is due to forgetting "
@@ -171,10 +158,10 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
             "The accuracy matrix: read down a column to follow a task.",
         ),
     ]
-    table, classes = result["confusion"], [name if len(name) <= 14 else f"{name[:13]}…" for name in result["classes"]]
-    if len(classes) > _MOST_CLASSES:
+    table, classes = result.confusion, [name if len(name) <= 14 else f"{name[:13]}…" for name in result.classes]
+    if len(classes) > _MAX_CLASSES:
         table, classes = (
-            _by_task(table, [len(names) for names in result["tasks"]]),
+            _by_task(table, [len(names) for names in result.tasks]),
             [f"task {label}" for label in labels],
         )
     shares = [[count / max(1, sum(row)) for count in row] for row in table]
@@ -189,31 +176,35 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     return figures if losses is None else [*figures, losses]
 
 
-def _life_figures(result: Mapping[str, Any]) -> list[Figure]:
+def _life_figures(result: ClassResult) -> list[Figure]:
     """The life of the learner: tasks and requests in order, and accuracies after each; none without requests."""
-    requests = result.get("requests", [])
+    requests = result.requests
     if not requests:
         return []
-    steps, forgotten, events = [], [], []
+    steps: list[tuple[int, float | None]] = []
+    forgotten: list[tuple[int, float | None]] = []
+    events = []
     step = 0
-    for task, accuracy in enumerate(result["metrics"]["accuracy_curve"], start=1):
+    for task, accuracy in enumerate(result.metrics.accuracy_curve, start=1):
         step += 1
         steps.append((step, accuracy))
         events.append(f"{step}: task {task}")
-        watched = result["tasks_in_detail"][task - 1].get("watched")
+        watched = result.tasks_in_detail[task - 1].watched
         if watched is not None:
             forgotten.append((step, watched))
-        for request in (one for one in requests if one["after"] == task):
+        for request in (one for one in requests if one.after == task):
             if not forgotten:
-                forgotten.append((step, request["forgotten_before"]))
+                forgotten.append((step, request.forgotten_before))
             step += 1
-            events.append(f"{step}: {count_text(request['images'], 'image')} forgotten ({request['name']})")
-            forgotten.append((step, request["forgotten_after"]))
-            if request["test_after"] is not None:
-                steps.append((step, request["test_after"]))
+            events.append(f"{step}: {count_text(request.images, 'image')} forgotten ({request.name})")
+            forgotten.append((step, request.forgotten_after))
+            if request.test_after is not None:
+                steps.append((step, request.test_after))
     lines = [
-        Line("test images of all classes so far", [at for at, _ in steps], [value for _, value in steps], "retain"),
-        Line("forgotten images", [at for at, _ in forgotten], [value for _, value in forgotten], "forget"),
+        Line(
+            "test images of all classes so far", [at for at, _ in steps], gaps([value for _, value in steps]), "retain"
+        ),
+        Line("forgotten images", [at for at, _ in forgotten], gaps([value for _, value in forgotten]), "forget"),
     ]
     caption = f"The life of this learner. Steps: {'; '.join(events)}."
     return [curves(lines, caption, x_label="step", y_label="accuracy", share=True, name="life")]
@@ -229,14 +220,14 @@ def _by_task(table: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[list[
     return totals
 
 
-def _watched_section(result: Mapping[str, Any]) -> list[Section]:
+def _watched_section(result: ClassResult) -> list[Section]:
     """What the learner says of watched images after each task; none without them."""
     rows = []
-    for number, task in enumerate(result["tasks_in_detail"], start=1):
-        membership = task.get("watched_membership")
-        if task.get("watched") is not None:
+    for number, task in enumerate(result.tasks_in_detail, start=1):
+        membership = task.watched_membership
+        if task.watched is not None:
             auc = "-" if membership is None else interval_text(*(membership[key] for key in ("auc", "low", "high")))
-            rows.append(Row(f"After task {number}", [f"{task['watched']:.3f}", auc]))
+            rows.append(Row(f"After task {number}", [f"{task.watched:.3f}", auc]))
     if not rows:
         return []
     text = (
@@ -246,67 +237,62 @@ def _watched_section(result: Mapping[str, Any]) -> list[Section]:
     return [Section("Do they come back?", [text], [Table("Watched images", ["Accuracy", "Membership"], rows, "Task")])]
 
 
-def _measure_section(result: Mapping[str, Any]) -> Section:
-    metrics = result["metrics"]
+def _measure_section(result: ClassResult) -> Section:
     rows = [
-        Row(key.replace("_", " ").capitalize(), [f"{metrics[key]:.4f}"], note)
-        for key, note in _EXPLAINED.items()
-        if key in metrics
+        Row(key.replace("_", " ").capitalize(), [f"{value:.4f}"], ClassMetrics.note(key))
+        for key, value in result.metrics
+        if isinstance(value, float)
     ]
     text = "The literature has three definitions of forgetting; each is listed under its own name."
     return Section("Every figure", [text], [Table("Figures of the accuracy matrix", ["Value"], rows, "Measure")])
 
 
-def _error_section(result: Mapping[str, Any]) -> Section:
-    errors = result["metrics"]["errors"]
-    names = {
-        "old_as_old": "Old class predicted as another old class",
-        "old_as_new": "Old class predicted as a class of the last task",
-        "new_as_old": "New class predicted as an old class",
-        "new_as_new": "New class predicted as another class of the last task",
-    }
-    rows = [Row(text, [f"{errors[key]:.4f}"]) for key, text in names.items()]
+def _error_section(result: ClassResult) -> Section:
+    rows = [
+        Row(key.replace("_", " ").capitalize(), [f"{value:.4f}"], Errors.note(key))
+        for key, value in result.metrics.errors
+    ]
     text = "Shares of all test images after the last task; new classes are those of the last task."
     return Section("Four kinds of error", [text], [Table("Errors", ["Share"], rows, "Kind")])
 
 
-def _cost_section(result: Mapping[str, Any]) -> Section:
-    cost = result["cost"]
+def _cost_section(result: ClassResult) -> Section:
+    cost = result.cost
     columns = ["Training, s", "Afterwards, s", "Steps", "Images", "Parameters", "Exemplars"]
     rows = [
         Row(
             f"Task {number + 1}",
             [
-                "-" if record["seconds"] is None else f"{record['seconds']:.1f}",
-                f"{record['after_seconds']:.1f}",
-                f"{record['steps']:,}",
-                f"{record['images']:,}",
-                f"{record['parameters']['training']:,}",
-                f"{record['exemplars']:,}",
+                "-" if record.seconds is None else f"{record.seconds:.1f}",
+                f"{record.after_seconds:.1f}",
+                f"{record.steps:,}",
+                f"{record.images:,}",
+                f"{record.parameters['training']:,}",
+                f"{record.exemplars:,}",
             ],
         )
-        for number, record in enumerate(result["tasks_in_detail"])
+        for number, record in enumerate(result.tasks_in_detail)
     ]
     total = total_seconds(result)
     seconds = (
         "The run was interrupted, so its total time is unknown." if total is None else f"{total:.0f} s for all tasks."
     )
     text = (
-        f"{seconds} {cost['steps']:,} steps on {cost['images']:,} images; at most {cost['parameters_training']:,} "
-        f"parameters in training, {cost['parameters_inference']:,} in inference; exemplars take "
-        f"{cost['exemplar_bytes']:,} bytes; peak memory {cost['peak_memory_bytes'] / 1e9:.1f} GB."
+        f"{seconds} {cost.steps:,} steps on {cost.images:,} images; at most {cost.parameters_training:,} "
+        f"parameters in training, {cost.parameters_inference:,} in inference; exemplars take "
+        f"{cost.exemplar_bytes:,} bytes; peak memory {cost.peak_memory_bytes / 1e9:.1f} GB."
     )
     return Section("Cost", [text], [Table("Cost of each task", columns, rows, "Task")])
 
 
-def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
-    skipped = sum(result["samples"]["skipped"].values())
+def _method_section(result: ClassResult, config: Mapping[str, Any]) -> Section:
+    skipped = sum(result.samples.skipped.values())
     notes = [f"Skipped {skipped} unreadable images."] if skipped else []
-    lineage = result["lineage"]
+    lineage = result.lineage
     earlier, weights, pixels = (lineage.get(key) for key in ("continued_from", "weights_in", "pixels"))
     if earlier is not None:
         notes.append(f"Goes on from {earlier['name']}, which learnt {count_text(earlier['tasks'], 'task')}.")
-    if forgotten := result["samples"].get("forgotten"):
+    if forgotten := result.samples.forgotten:
         notes.append(f"Left out {count_text(forgotten, 'training image')} that had been forgotten there.")
     if weights is not None:
         tensors = count_text(weights["tensors"], "tensor")
@@ -315,11 +301,11 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
         scaled = "" if pixels["size"] is None else f"scaled to {pixels['size']} x {pixels['size']} pixels and "
         mean, std = (", ".join(f"{value:.3f}" for value in pixels[key]) for key in ("mean", "std"))
         notes.append(f"Images are {scaled}normalised by mean {mean} and deviation {std}.")
-    return method_section([METHODS.card(result["method"])], config, notes=notes)
+    return method_section([METHODS.card(result.method)], config, notes=notes)
 
 
-def _lineage_section(result: Mapping[str, Any]) -> Section:
-    lineage = result["lineage"]
+def _lineage_section(result: ClassResult) -> Section:
+    lineage = result.lineage
     models = {
         "Frozen encoder of the first task": lineage["encoder_in"],
         "Resulting model": lineage["model_out"],
@@ -328,8 +314,8 @@ def _lineage_section(result: Mapping[str, Any]) -> Section:
     return lineage_section(models, lineage["data"])
 
 
-def _limits(result: Mapping[str, Any]) -> list[str]:
+def _limits(result: ClassResult) -> list[str]:
     paragraphs = [f"One order of classes and one set of settings. {NOT_TUNED}", NOT_FEATURES]
-    if len(result["tasks"]) > 1:
+    if len(result.tasks) > 1:
         paragraphs.append("Forward transfer is not listed: a later class has no output yet.")
     return paragraphs

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from myosotis.engine.result import Interval, OpenPart, Result, ResultPart, StreamCost
+from myosotis.engine.result import Interval, Result, ResultPart, StreamCost
 from myosotis.evaluation.learning import LearningVerdict
 
 
@@ -28,14 +28,34 @@ class Errors(ResultPart):
     """Samples of new classes that were taken for another new one."""
 
 
-class ClassMetrics(OpenPart):
-    """Figures of the accuracy matrix by the names of ``myosotis.continual.metrics``; those that need two tasks are
-    absent after one."""
+class ClassMetrics(ResultPart):
+    """Figures of the accuracy matrix by the names of ``myosotis.continual.metrics``; null where they need two tasks,
+    or held-out samples."""
 
     average_incremental_accuracy: float
     """Mean over tasks of the accuracy on all classes so far, by test samples."""
+    average_incremental_accuracy_task_mean: float
+    """The same with equal weights of tasks."""
     final_accuracy: float
-    """Accuracy on all classes at the end, by test samples."""
+    """Accuracy on all classes after the last task, by test samples."""
+    final_accuracy_task_mean: float
+    """The same with equal weights of tasks."""
+    final_task_aware_accuracy: float
+    """Accuracy after the last task if the task of each sample is known."""
+    learning_accuracy: float
+    """Mean accuracy on each task right after it was learnt."""
+    forgetting: float | None = None
+    """Best accuracy before the last task, less the final one, mean over earlier tasks; may be negative."""
+    forgetting_best: float | None = None
+    """Best accuracy of all, less the final one; never negative."""
+    forgetting_after_learning: float | None = None
+    """Accuracy right after learning, less the final one; minus backward transfer."""
+    backward_transfer: float | None = None
+    """Final accuracy, less that right after learning."""
+    worst_case_accuracy: float | None = None
+    """Mean of the lowest accuracy that each earlier task had later."""
+    validation_average_incremental_accuracy: float | None = None
+    """Average incremental accuracy on held-out training samples, with equal weights of tasks."""
     accuracy_curve: list[float]
     """Accuracy on all classes so far, after each task."""
     final_accuracy_interval: FinalAccuracy
@@ -61,15 +81,15 @@ class ClassSamples(ResultPart):
     """Training images that were left out because they had been forgotten."""
 
 
-class TaskInDetail(ResultPart):
+class TaskRecord(ResultPart):
     """Measurements after a task."""
 
     accuracy: list[float]
-    """Accuracy on each task so far, among all classes so far."""
+    """Accuracy on the test set of each task so far, among all classes so far."""
     task_aware: list[float]
     """The same among the classes of the sample's own task."""
     validation: list[float]
-    """``accuracy`` on held-out training samples."""
+    """``accuracy`` on held-out training samples; empty where there are none."""
     seconds: float | None
     """Training seconds; null where an earlier session did a part of it."""
     after_seconds: float
@@ -79,13 +99,14 @@ class TaskInDetail(ResultPart):
     images: int
     """Images that passed through the network in training."""
     parameters: dict[str, int]
-    """Parameters in ``training`` and in ``inference``."""
+    """Parameters of the network in ``training`` and in ``inference``."""
     exemplars: int
     """Samples in the memory."""
     watched: float | None = None
-    """Accuracy on watched images that were forgotten."""
+    """Accuracy on watched images that were forgotten, among all classes so far."""
     watched_membership: dict[str, float | None] | None = None
-    """AUC, with its interval, of telling them from test images of their classes by the margin of the true class."""
+    """AUC, with its interval, of telling them from test images of their classes by how far the score of the true class
+    is above the others."""
 
 
 class Request(ResultPart):
@@ -124,6 +145,8 @@ class ClassResult(Result):
     """Result of ``learn classes``."""
 
     kind: Literal["learn-classes"]
+    method: str
+    """Name of the method."""
     norm: str
     """Normalisation of the network."""
     classes: list[str]
@@ -144,7 +167,7 @@ class ClassResult(Result):
     """Test samples of each class (rows) predicted as each class (columns) at the end."""
     verdict: LearningVerdict | None = None
     """Whether the classes were learnt, against the most frequent class, and kept, against the time of learning."""
-    tasks_in_detail: list[TaskInDetail]
+    tasks_in_detail: list[TaskRecord]
     """Measurements after each task."""
     requests: list[Request] = Field(default_factory=list)
     """Requests that were answered between tasks, where the run went on from one."""

@@ -14,6 +14,7 @@ from myosotis.continual.classification.batches import Augmentation, ReplayBatche
 from myosotis.continual.classification.checks import check_fit
 from myosotis.continual.classification.learner import Batch, Learner, Stage, TaskState
 from myosotis.continual.classification.norm import Partition, set_task_balance
+from myosotis.continual.classification.result import TaskRecord
 from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, Task, View
@@ -28,38 +29,6 @@ from myosotis.evaluation.membership import membership_inference, shortfall
 from myosotis.models.modes import evaluating
 
 _CHUNK = 500
-
-
-@dataclass
-class TaskRecord:
-    """Measurements after a task.
-
-    Attributes:
-        accuracy: Accuracy on the test set of each task so far, among all classes so far.
-        task_aware: The same among the classes of the sample's own task.
-        validation: ``accuracy`` on held-out training samples; empty where there are none.
-        seconds: Training time; None where an earlier session did a part of it.
-        after_seconds: Time to fill the memory and to finish the task.
-        steps: Optimisation steps.
-        images: Images that passed through the network in training.
-        parameters: Parameters of the network in ``"training"`` and in ``"inference"``.
-        exemplars: Samples in the memory.
-        watched: Accuracy on images that were forgotten and are watched, among all classes so far.
-        watched_membership: AUC, with its interval, of telling them from test images of their classes by how far the
-            score of the true class is above the others.
-    """
-
-    accuracy: list[float]
-    task_aware: list[float]
-    validation: list[float]
-    seconds: float | None
-    after_seconds: float
-    steps: int
-    images: int
-    parameters: dict[str, int]
-    exemplars: int
-    watched: float | None = None
-    watched_membership: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -258,17 +227,19 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
         ended = time.monotonic()
         tasks = self._scenario[: index + 1]
         accuracy, aware = self._measure([task.test for task in tasks])
+        watched, membership = self._watch(tasks)
         return TaskRecord(
-            accuracy,
-            aware,
-            self._measure([task.validation for task in tasks])[0] if len(tasks[0].validation) else [],
-            None if interrupted else trained - started,
-            ended - trained,
-            steps,
-            images,
-            {"training": parameters, "inference": learner.inference_parameters()},
-            self._exemplars(),
-            *self._watch(tasks),
+            accuracy=accuracy,
+            task_aware=aware,
+            validation=self._measure([task.validation for task in tasks])[0] if len(tasks[0].validation) else [],
+            seconds=None if interrupted else trained - started,
+            after_seconds=ended - trained,
+            steps=steps,
+            images=images,
+            parameters={"training": parameters, "inference": learner.inference_parameters()},
+            exemplars=self._exemplars(),
+            watched=watched,
+            watched_membership=membership,
         )
 
     def figures(self, record: TaskRecord) -> tuple[dict[str, Any], str]:
@@ -280,11 +251,9 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
         return figures, f"accuracy on each task so far {text}"
 
     def save_state(self, path: Path) -> None:
-        """Write the memory."""
         write_json(path / "memory.json", self._memory.state_dict())
 
     def load_state(self, path: Path) -> None:
-        """Restore the memory."""
         self._memory.load_state_dict(read_json(path / "memory.json"))
 
     def answers(self) -> Int[Tensor, " n"]:

@@ -21,7 +21,7 @@ from myosotis.continual.segmentation.inputs import (
 )
 from myosotis.continual.segmentation.learner import SegmentationLearner
 from myosotis.continual.segmentation.memory import SegmentationMemory
-from myosotis.continual.segmentation.metrics import forgetting, group_figures
+from myosotis.continual.segmentation.metrics import channel_iou, forgetting, group_figures
 from myosotis.continual.segmentation.result import SegmentResult
 from myosotis.continual.segmentation.saved import make_segment_learner, save_segment_learner
 from myosotis.continual.segmentation.training import SegmentationOutcome, learn_segments
@@ -131,7 +131,6 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         return outcome
 
     def save(self, learner: SegmentationLearner[Any], tasks: int, path: Path) -> None:
-        """Write a learner."""
         save_segment_learner(learner, replace(self._spec, sizes=self._spec.sizes[:tasks]), path)
 
     def _choose_panels(self) -> list[int]:
@@ -153,10 +152,9 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         return {name: picture.contiguous() for name, picture in pictures.items()}
 
     def result(self, outcome: SegmentationOutcome) -> dict[str, Any]:
-        """Return the figures."""
         stream, records = self._stream, outcome.records
-        history = [record.iou() for record in records]
-        steps = [asdict(group_figures(iou, stream.sizes[: index + 1])) for index, iou in enumerate(history)]
+        history = [channel_iou(record.confusion) for record in records]
+        steps = [group_figures(iou, stream.sizes[: index + 1]) for index, iou in enumerate(history)]
         lost = forgetting(history)
         known = [value for value in lost[1:] if value is not None]
         return {
@@ -164,13 +162,13 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
             "unseen": stream.unseen,
             "classes": list(stream.classes),
             "tasks": [list(stream.classes[start - 1 : stop - 1]) for start, stop in _channel_ranges(stream.sizes)],
-            "reappearance": asdict(stream.reappearance),
-            "metrics": {**steps[-1], "forgetting": sum(known) / len(known) if known else None},
+            "reappearance": stream.reappearance,
+            "metrics": {**steps[-1].model_dump(), "forgetting": sum(known) / len(known) if known else None},
             "figures_after_task": steps,
             "iou": [[None if value != value else value for value in iou.tolist()] for iou in history],
             "forgetting": lost,
             "confusion": records[-1].confusion,
-            "verdict": _verdict([record.intervals for record in records]).model_dump(mode="json"),
+            "verdict": _verdict([record.intervals for record in records]),
             "pseudo_labels": [record.pseudo_labels for record in records],
             "memory": [record.memory for record in records],
             "test_images": [record.test_images for record in records],
@@ -183,12 +181,12 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
         }
 
 
-def _verdict(intervals: Sequence[Mapping[str, Mapping[str, Any]]]) -> LearningVerdict:
+def _verdict(intervals: Sequence[Mapping[str, Interval]]) -> LearningVerdict:
     """Mean IoU against the most frequent channel everywhere, and of the first task against the time of learning.
 
     The ends of two-sided intervals stand for one-sided bounds, which errs towards *not shown*.
     """
-    first, last = ({name: Interval(**figures) for name, figures in intervals[index].items()} for index in (0, -1))
+    first, last = intervals[0], intervals[-1]
     learnt, kept = [], []
     if "all" in last:
         learnt.append(

@@ -4,13 +4,13 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import UInt8
 from safetensors.torch import load_file
 from torch import Tensor
 
+from myosotis.continual.segmentation.result import MemoryAudit
 from myosotis.data.masks import IGNORE
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import read_json, write_json, write_tensors
@@ -125,7 +125,7 @@ class SegmentationMemory:
             for image in images
         ]
 
-    def audit(self, channels: Mapping[int, Sequence[int]]) -> dict[str, Any]:
+    def audit(self, channels: Mapping[int, Sequence[int]]) -> MemoryAudit:
         """Return the number of images, of images of each class, and of masks that show an unlabelled class.
 
         Args:
@@ -137,7 +137,7 @@ class SegmentationMemory:
             for label in exemplar.shown:
                 images[label] = images.get(label, 0) + 1
             leaks += not exemplar.shown <= set(channels[exemplar.task])
-        return {"images": len(self), "of_class": dict(sorted(images.items())), "leaks": leaks}
+        return MemoryAudit(images=len(self), of_class=dict(sorted(images.items())), leaks=leaks)
 
     def save(self, path: Path) -> None:
         """Write the exemplars into a directory."""

@@ -1,12 +1,12 @@
 """Figures of class-incremental segmentation from a confusion matrix over a test set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from myosotis.continual.segmentation.result import GroupIoU
 from myosotis.data.masks import IGNORE
 from myosotis.evaluation.intervals import Interval, student_interval
 
@@ -39,28 +39,19 @@ def intersection_over_union(table: Int[Tensor, "classes classes"]) -> Float[Tens
     return correct / (counts.sum(0) + counts.sum(1) - correct)
 
 
-@dataclass(frozen=True)
-class GroupFigures:
-    """Mean IoU of groups of channels; absent ones do not count.
+def channel_iou(confusion: Sequence[Sequence[int]]) -> Float[Tensor, " classes"]:
+    """Return the IoU of each channel; NaN for a background without test pixels, whatever was predicted.
 
-    Attributes:
-        all: Mean of all channels, background included; None if no channel of a group has an IoU, as for the others.
-        base: Mean of the classes of the first task.
-        base_with_background: Mean of the classes of the first task and the background.
-        new: Mean of the classes of later tasks.
-        harmonic: Harmonic mean of base and new; 0 if either is 0, None if either is None.
-        absent: Number of channels without an IoU.
+    Args:
+        confusion: Pixels of each channel (rows) that were predicted as each (columns).
     """
-
-    all: float | None
-    base: float | None
-    base_with_background: float | None
-    new: float | None
-    harmonic: float | None
-    absent: int
+    table = torch.tensor(confusion)
+    iou = intersection_over_union(table)
+    iou[0] = torch.where(table[0].sum() > 0, iou[0], torch.nan)
+    return iou
 
 
-def group_figures(iou: Float[Tensor, " classes"], sizes: Sequence[int]) -> GroupFigures:
+def group_figures(iou: Float[Tensor, " classes"], sizes: Sequence[int]) -> GroupIoU:
     """Return mean IoU by groups.
 
     Args:
@@ -72,7 +63,14 @@ def group_figures(iou: Float[Tensor, " classes"], sizes: Sequence[int]) -> Group
     harmonic = None
     if first is not None and later is not None:
         harmonic = 2 * first * later / (first + later) if first + later > 0 else 0.0
-    return GroupFigures(_mean(iou), first, _mean(iou[: 1 + sizes[0]]), later, harmonic, int(iou.isnan().sum()))
+    return GroupIoU(
+        all=_mean(iou),
+        base=first,
+        base_with_background=_mean(iou[: 1 + sizes[0]]),
+        new=later,
+        harmonic=harmonic,
+        absent=int(iou.isnan().sum()),
+    )
 
 
 def mean_iou_over_images(

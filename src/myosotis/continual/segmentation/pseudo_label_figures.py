@@ -6,6 +6,7 @@ import torch
 
 from myosotis.continual.segmentation.batches import plain_batches
 from myosotis.continual.segmentation.learner import SegmentationLearner
+from myosotis.continual.segmentation.result import ImageGroup, PseudoLabels
 from myosotis.continual.segmentation.scenario import SegmentationStream
 from myosotis.data.masks import IGNORE
 from myosotis.models.modes import evaluating
@@ -15,7 +16,7 @@ _CHUNK = 32  # images per forward pass
 
 def pseudo_label_figures(
     learner: SegmentationLearner[Any], stream: SegmentationStream, number: int, device: torch.device | str
-) -> dict[str, Any]:
+) -> PseudoLabels:
     """Return how well a network labels old classes in the images of the next task, by whether it was trained on them.
 
     The true masks are read for these figures only, never for training.
@@ -25,11 +26,6 @@ def pseudo_label_figures(
         stream: Stream of tasks.
         number: Index of the task, at least 1.
         device: Device of the network.
-
-    Returns:
-        For ``"seen"`` and ``"unseen"`` images: their number; pixels of old classes, and the share of them that the
-        network predicts correctly; pixels of new and later classes, and the share of them that it predicts as old ones.
-        Shares without pixels are None.
     """
     old = stream.known_classes(number - 1)
     known = 1 + len(old)
@@ -40,7 +36,7 @@ def pseudo_label_figures(
     table[0], table[IGNORE] = 0, IGNORE
     earlier = {index for task in stream.tasks[:number] for index in task.train.tolist()}
     current = stream.tasks[number].train.tolist()
-    figures = {}
+    groups = {}
     with evaluating(learner.net), torch.no_grad():
         for name, indices in (
             ("seen", [index for index in current if index in earlier]),
@@ -53,11 +49,11 @@ def pseudo_label_figures(
                 other = target == known
                 count, correct = count + int(of_old.sum()), correct + int((predicted == target)[of_old].sum())
                 others, false = others + int(other.sum()), false + int((predicted > 0)[other].sum())
-            figures[name] = {
-                "images": len(indices),
-                "old_pixels": count,
-                "right": correct / count if count else None,
-                "other_pixels": others,
-                "taken_for_old": false / others if others else None,
-            }
-    return figures
+            groups[name] = ImageGroup(
+                images=len(indices),
+                old_pixels=count,
+                right=correct / count if count else None,
+                other_pixels=others,
+                taken_for_old=false / others if others else None,
+            )
+    return PseudoLabels(**groups)

@@ -1,31 +1,11 @@
 """How much of a task earlier tasks have trained on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from jaxtyping import Int
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Reappearance:
-    """How often images reappear.
-
-    Attributes:
-        images: Number of images of each task.
-        repeated_images: Share of all distinct images that are in more than one task.
-        seen_images: Share of the images of each task that an earlier one has trained on; 0 for the first.
-        old_pixels: Pixels of classes of earlier tasks in the images of each task.
-        seen_old_pixels: Share of them that an earlier task has trained on with that label; None without such pixels.
-        future_pixels: Pixels of classes of later tasks in the images of each task, where they are background.
-    """
-
-    images: list[int]
-    repeated_images: float
-    seen_images: list[float]
-    old_pixels: list[int]
-    seen_old_pixels: list[float | None]
-    future_pixels: list[int]
+from myosotis.continual.segmentation.result import Reappearance
 
 
 def reappearance_report(
@@ -61,4 +41,11 @@ def reappearance_report(
         for name in names:
             times[name] = times.get(name, 0) + 1
     repeated = sum(count > 1 for count in times.values()) / len(times) if times else 0.0
-    return Reappearance([len(names) for names in tasks], repeated, seen_images, old_pixels, shares, future)
+    return Reappearance(
+        images=[len(names) for names in tasks],
+        repeated_images=repeated,
+        seen_images=seen_images,
+        old_pixels=old_pixels,
+        seen_old_pixels=shares,
+        future_pixels=future,
+    )

@@ -1,7 +1,7 @@
 """The report of a run that learnt to segment a stream of classes, and of several runs side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,19 +9,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from myosotis.continual.segmentation.methods import METHODS
+from myosotis.continual.segmentation.result import SegmentResult
 from myosotis.data.masks import IGNORE
 from myosotis.engine.run import Run
 from myosotis.evaluation.comparison import compared
-from myosotis.evaluation.intervals import Interval, t_interval
+from myosotis.evaluation.intervals import Interval
 from myosotis.evaluation.learning import difference_of
-from myosotis.report.comparison import ahead, runs_table, verdicts_section
+from myosotis.report.comparison import ahead, side_by_side
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
-from myosotis.report.figures import Line, curves, heat_map, image_sheet
-from myosotis.report.groups import Group, group_runs, interval_text, number_text, run_names
+from myosotis.report.figures import Line, curves, gaps, heat_map, image_sheet
+from myosotis.report.groups import group_runs, mean_text, number_text
 from myosotis.report.learning import KEPT, basis_text, kept_verdict, learnt_verdict
 from myosotis.report.pictures import encoded_png
 from myosotis.report.sections import (
-    differing_settings,
     environment_section,
     lineage_section,
     method_section,
@@ -65,17 +65,17 @@ def describe(run: Run) -> Document:
     Args:
         run: Run of ``learn segments``.
     """
-    result, config = run.result(), run.settings()
-    card = METHODS.card(result["method"])
+    result, config = run.result_as(SegmentResult), run.settings()
+    card = METHODS.card(result.method)
     return Document(
-        title=f"Class-incremental segmentation: {result['name']}",
+        title=f"Class-incremental segmentation: {result.name}",
         subtitle=(
-            f"{len(result['classes'])} classes in {len(result['tasks'])} tasks, {result['scenario']} scenario; "
-            f"{card.title}, seed {result['seed']}. IoU from one confusion matrix over test images that show a class "
-            f"so far; pixels of later classes are " + ("ignored." if result["unseen"] == "ignore" else "background.")
+            f"{len(result.classes)} classes in {len(result.tasks)} tasks, {result.scenario} scenario; "
+            f"{card.title}, seed {result.seed}. IoU from one confusion matrix over test images that show a class "
+            f"so far; pixels of later classes are " + ("ignored." if result.unseen == "ignore" else "background.")
         ),
         facts=run_facts(
-            run, card.title, model=config["model"]["architecture"], hashes=[None, result["lineage"]["model_out"]]
+            run, card.title, model=config["model"]["architecture"], hashes=[None, result.lineage["model_out"]]
         ),
         verdicts=_verdicts(result),
         limits=[
@@ -91,7 +91,7 @@ def describe(run: Run) -> Document:
             _memory_section(result),
             method_section([card], config),
             _cost_section(result),
-            lineage_section({"Resulting model": result["lineage"]["model_out"]}, result["lineage"]["data"]),
+            lineage_section({"Resulting model": result.lineage["model_out"]}, result.lineage["data"]),
             environment_section(run),
         ],
     )
@@ -103,53 +103,66 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two runs of ``learn segments``.
     """
-    groups = group_runs(runs, seeds=_SEEDS, titles=("method.name", "scenario.kind"))
-    results = [run.result() for run in runs]
-    names = run_names(runs, results)
-    verdicts = [[_against_finetuning(verdict, result, results) for verdict in _verdicts(result)] for result in results]
+    results = [run.result_as(SegmentResult) for run in runs]
+    groups = group_runs(runs, results, seeds=_SEEDS, titles=("method.name", "scenario.kind"))
     rows = [
-        Row(group.label, [str(len(group.runs)), *(_over(group, key) for key in _MEASURES)], group.settings)
+        Row(
+            group.label,
+            [str(len(group.runs)), *(mean_text(group.mean(partial(_figure, key=key))) for key in _MEASURES)],
+            group.settings,
+        )
         for group in groups
     ]
-    figures = {group.label: [result["metrics"]["all"] for result in group.results] for group in groups}
-    means = {label: sum(values) / len(values) for label, values in figures.items() if None not in values}
-    best = max(means, key=lambda label: means[label], default=None)
+    means = {group.label: group.mean(partial(_figure, key="all")) for group in groups}
+    known = {label: interval.mean for label, interval in means.items() if interval is not None}
+    best = max(known, key=lambda label: known[label], default=None)
     answer = (
-        "No run has a figure." if best is None else f"{best}, with a mean IoU of {means[best]:.3f} over all channels."
+        "No run has a figure." if best is None else f"{best}, with a mean IoU of {known[best]:.3f} over all channels."
     )
-    return Document(
+    return side_by_side(
+        runs,
+        [METHODS.card(result.method).title for result in results],
+        [[_against_finetuning(verdict, result, results) for verdict in _verdicts(result)] for result in results],
         title="Class-incremental segmentation side by side",
         subtitle=f"{len(runs)} runs in {len(groups)} groups, of runs that differ in seed and partition alone.",
-        verdicts=[
+        answers=[
             ahead(
                 "Which method retains most?",
                 answer,
-                [result["classes"] for result in results],
-                [result["test_images"][-1] for result in results],
+                [result.classes for result in results],
+                [result.test_images[-1] for result in results],
             )
         ],
-        limits=["Differences within the intervals may be due to seed, order or partition."],
-        overview=[runs_table(runs, names, [METHODS.card(result["method"]).title for result in results], verdicts)],
         table=Table("Final mean IoU, mean over runs with interval", ["Runs", *_MEASURES.values()], rows, "Group"),
-        sections=[verdicts_section(names, verdicts), differing_settings(runs, names)],
+        limits=["Differences within the intervals may be due to seed, order or partition."],
     )
 
 
-def _against_finetuning(verdict: Verdict, result: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Verdict:
+def _figure(result: SegmentResult, key: str) -> float | None:
+    value: float | None = getattr(result.metrics, key)
+    return value
+
+
+def _first_task(result: SegmentResult) -> Interval | None:
+    """The final mean IoU of the classes of the first task, where it is known and something was learnt."""
+    verdict = result.verdict
+    return verdict.kept_basis[0].value if verdict is not None and verdict.learnt and verdict.kept_basis else None
+
+
+def _against_finetuning(verdict: Verdict, result: SegmentResult, results: Sequence[SegmentResult]) -> Verdict:
     """``Has it kept?`` against fine-tuning with the same seed on the same tasks; else the verdict as it is."""
-    own = result.get("verdict") or {}
-    peers = [
-        other
+    stream = (result.seed, result.tasks, result.scenario)
+    controls = [
+        other.verdict.kept_basis[0].value
         for other in results
-        if other["method"] == "finetune"
-        and all(other[key] == result[key] for key in ("seed", "tasks", "scenario"))
-        and (other.get("verdict") or {}).get("kept_basis")
+        if other.method == "finetune"
+        and (other.seed, other.tasks, other.scenario) == stream
+        and other.verdict is not None
+        and other.verdict.kept_basis
     ]
-    if verdict.question != KEPT or not peers or result["method"] == "finetune" or not own.get("kept_basis"):
+    value, control = _first_task(result), next(iter(controls), None)
+    if verdict.question != KEPT or result.method == "finetune" or value is None or control is None:
         return verdict
-    if not own["learnt"]:
-        return verdict
-    value, control = (Interval(**each["kept_basis"][0]["value"]) for each in (own, peers[0]["verdict"]))
     row = compared(
         "final mean IoU of the classes of the first task",
         value,
@@ -159,38 +172,37 @@ def _against_finetuning(verdict: Verdict, result: Mapping[str, Any], results: Se
         against_of="fine-tuning",
     )
     more = "" if row.holds else " It has not kept more than fine-tuning, as far as this interval shows."
-    text = f"{basis_text(row.model_dump(mode='json'))}{more} {verdict.answer}"
-    return Verdict(KEPT, text, row.holds, row.holds is None)
+    return Verdict(KEPT, f"{basis_text(row)}{more} {verdict.answer}", row.holds, row.holds is None)
 
 
-def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
-    metrics, reappearance = result["metrics"], result["reappearance"]
-    new = "" if metrics["new"] is None else f"; that of classes of later tasks is {metrics['new']:.3f}"
-    scope = "all classes" if result["iou"][-1][0] is None else "all channels, background among them"
-    worst = [(value, name) for name, value in zip(result["classes"], result["forgetting"][1:], strict=False) if value]
+def _verdicts(result: SegmentResult) -> list[Verdict]:
+    metrics, reappearance = result.metrics, result.reappearance
+    new = "" if metrics.new is None else f"; that of classes of later tasks is {metrics.new:.3f}"
+    scope = "all classes" if result.iou[-1][0] is None else "all channels, background among them"
+    worst = [(value, name) for name, value in zip(result.classes, result.forgetting[1:], strict=False) if value]
     verdicts = [
         learnt_verdict(
-            result.get("verdict"),
-            f"The mean IoU of {number_text(metrics['all'])} is over {scope}{new}.",
+            result.verdict,
+            f"The mean IoU of {number_text(metrics.all)} is over {scope}{new}.",
         )
     ]
-    if len(result["tasks"]) > 1:
+    if len(result.tasks) > 1:
         verdicts.append(
             kept_verdict(
-                result.get("verdict"),
+                result.verdict,
                 f"The class '{max(worst)[1]}' has lost most, {max(worst)[0]:.3f} from its best." if worst else "",
             )
         )
-    if len(result["tasks"]) > 1:
+    if len(result.tasks) > 1:
         pairs = [
             (share, count)
-            for share, count in zip(reappearance["seen_old_pixels"], reappearance["old_pixels"], strict=True)
+            for share, count in zip(reappearance.seen_old_pixels, reappearance.old_pixels, strict=True)
             if share is not None
         ]
         total = sum(count for _, count in pairs)
         again = sum(share * count for share, count in pairs) / max(1, total)
         text = (
-            f"{reappearance['repeated_images']:.1%} of the images are in several tasks. "
+            f"{reappearance.repeated_images:.1%} of the images are in several tasks. "
             + (
                 f"Of the old-class pixels in later tasks {again:.1%} had been trained on before, with their label."
                 if total
@@ -202,50 +214,46 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     verdicts.append(
         Verdict(
             "How sure are we?",
-            f"One seed, one partition; {result['test_images'][-1]} test images"
-            + (
-                f"; channels without an IoU there, which do not count: {metrics['absent']}."
-                if metrics["absent"]
-                else "."
-            ),
+            f"One seed, one partition; {result.test_images[-1]} test images"
+            + (f"; channels without an IoU there, which do not count: {metrics.absent}." if metrics.absent else "."),
         )
     )
     return verdicts
 
 
-def _class_table(result: Mapping[str, Any]) -> Table:
-    names = ["background", *result["classes"]]
+def _class_table(result: SegmentResult) -> Table:
+    names = ["background", *result.classes]
     rows = []
     for channel, name in enumerate(names):
-        values = [row[channel] if channel < len(row) else None for row in result["iou"]]
-        lost = result["forgetting"][channel] if channel < len(result["forgetting"]) else None
+        values = [row[channel] if channel < len(row) else None for row in result.iou]
+        lost = result.forgetting[channel] if channel < len(result.forgetting) else None
         rows.append(Row(name, [*(number_text(value) for value in values), "-" if lost is None else f"{lost:+.3f}"]))
     rows += [
         Row(
             label,
             [
-                *(number_text(step[key]) for step in result["figures_after_task"]),
-                number_text(result["metrics"]["forgetting"]) if key == "all" else "-",
+                *(number_text(getattr(step, key)) for step in result.figures_after_task),
+                number_text(result.metrics.forgetting) if key == "all" else "-",
             ],
         )
         for key, label in _MEASURES.items()
         if key != "forgetting"
     ]
-    columns = [*(f"After task {number + 1}" for number in range(len(result["tasks"]))), "Lost since its best"]
+    columns = [*(f"After task {number + 1}" for number in range(len(result.tasks))), "Lost since its best"]
     return Table("IoU of each channel, and means of groups", columns, rows, "Class")
 
 
-def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
-    steps = list(range(1, len(result["tasks"]) + 1))
+def _figures(run: Run, result: SegmentResult) -> list[Figure]:
+    steps = list(range(1, len(result.tasks) + 1))
     lines = [
-        Line("all channels", steps, [step["all"] for step in result["figures_after_task"]], "unseen"),
-        Line("first task", steps, [step["base"] for step in result["figures_after_task"]], "retain"),
+        Line("all channels", steps, gaps([step.all for step in result.figures_after_task]), "unseen"),
+        Line("first task", steps, gaps([step.base for step in result.figures_after_task]), "retain"),
     ]
     if len(steps) > 1:
-        later = [step["new"] for step in result["figures_after_task"][1:]]
+        later = gaps([step.new for step in result.figures_after_task[1:]])
         lines.append(Line("later tasks", steps[1:], later, "forget"))
-    names = ["background", *result["classes"]]
-    grid = [[row[channel] if channel < len(row) else None for channel in range(len(names))] for row in result["iou"]]
+    names = ["background", *result.classes]
+    grid = [[row[channel] if channel < len(row) else None for channel in range(len(names))] for row in result.iou]
     figures = [
         curves(
             lines,
@@ -271,7 +279,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     if panels.is_file():
         figures.append(
             Figure(
-                _panels(load_file(panels), len(result["panels"]), len(steps), names),
+                _panels(load_file(panels), len(result.panels), len(steps), names),
                 "Test images, their truth, and the prediction after each task; white is ignored.",
                 wide=True,
             )
@@ -312,22 +320,20 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-def _scenario_section(result: Mapping[str, Any]) -> Section:
-    reappearance = result["reappearance"]
+def _scenario_section(result: SegmentResult) -> Section:
+    reappearance = result.reappearance
     rows = [
         Row(
             f"Task {number + 1}",
             [
-                f"{reappearance['images'][number]:,}",
-                f"{reappearance['seen_images'][number]:.1%}",
-                f"{reappearance['old_pixels'][number]:,}",
-                "-"
-                if reappearance["seen_old_pixels"][number] is None
-                else f"{reappearance['seen_old_pixels'][number]:.1%}",
-                f"{reappearance['future_pixels'][number]:,}",
+                f"{reappearance.images[number]:,}",
+                f"{reappearance.seen_images[number]:.1%}",
+                f"{reappearance.old_pixels[number]:,}",
+                "-" if reappearance.seen_old_pixels[number] is None else f"{reappearance.seen_old_pixels[number]:.1%}",
+                f"{reappearance.future_pixels[number]:,}",
             ],
         )
-        for number in range(len(result["tasks"]))
+        for number in range(len(result.tasks))
     ]
     columns = ["Images", "Seen before", "Old-class pixels", "Of these trained on before", "Pixels of later classes"]
     text = (
@@ -337,16 +343,15 @@ def _scenario_section(result: Mapping[str, Any]) -> Section:
     return Section("The stream", [text], [Table("Re-appearance", columns, rows, "Task")])
 
 
-def _pseudo_section(result: Mapping[str, Any]) -> Section:
+def _pseudo_section(result: SegmentResult) -> Section:
     rows = []
-    for number, by_image in enumerate(result["pseudo_labels"]):
-        for name in ("seen", "unseen") if by_image else ():
-            figures = by_image[name]
-            if figures["images"]:
+    for number, by_image in enumerate(result.pseudo_labels):
+        for name, figures in by_image or ():
+            if figures.images:
                 rows.append(
                     Row(
                         f"Before task {number + 1}, images {name}",
-                        [str(figures["images"]), number_text(figures["right"]), number_text(figures["taken_for_old"])],
+                        [str(figures.images), number_text(figures.right), number_text(figures.taken_for_old)],
                     )
                 )
     columns = ["Images", "Old-class pixels correct", "Other classes predicted as old ones"]
@@ -354,34 +359,26 @@ def _pseudo_section(result: Mapping[str, Any]) -> Section:
     return Section("Pseudo-labels", [text], [Table("By whether an image was trained on", columns, rows, "When")])
 
 
-def _memory_section(result: Mapping[str, Any]) -> Section:
-    last = result["memory"][-1]
-    if not last["images"]:
+def _memory_section(result: SegmentResult) -> Section:
+    last = result.memory[-1]
+    if not last.images:
         return Section("Memory", ["The memory is empty."])
-    names = result["classes"]
-    rows = [Row(names[int(channel) - 1], [str(count)]) for channel, count in last["of_class"].items()]
+    names = result.classes
+    rows = [Row(names[int(channel) - 1], [str(count)]) for channel, count in last.of_class.items()]
     text = (
-        f"{last['images']} images with the masks of their tasks; {last['leaks']} masks show a class that "
+        f"{last.images} images with the masks of their tasks; {last.leaks} masks show a class that "
         "their task did not label."
     )
     return Section("Memory", [text], [Table("Remembered images that show a class", ["Images"], rows, "Class")])
 
 
-def _cost_section(result: Mapping[str, Any]) -> Section:
-    cost = result["cost"]
+def _cost_section(result: SegmentResult) -> Section:
+    cost = result.cost
     rows = [
-        Row("Seconds of each task", [seconds_text(cost["task_seconds"])]),
-        Row("Steps", [f"{cost['steps']:,}"]),
-        Row("Images", [f"{cost['images']:,}"]),
-        Row("Parameters", [f"{cost['parameters']:,}"]),
-        Row("Peak memory, MB", [f"{cost['peak_memory_bytes'] / 1e6:,.0f}"]),
+        Row("Seconds of each task", [seconds_text(cost.task_seconds)]),
+        Row("Steps", [f"{cost.steps:,}"]),
+        Row("Images", [f"{cost.images:,}"]),
+        Row("Parameters", [f"{cost.parameters:,}"]),
+        Row("Peak memory, MB", [f"{cost.peak_memory_bytes / 1e6:,.0f}"]),
     ]
     return Section("Cost", [], [Table("Cost", ["Value"], rows)])
-
-
-def _over(group: Group, key: str) -> str:
-    values = group.values(lambda result: result["metrics"][key])
-    if not values:
-        return "-"
-    interval = t_interval(values)
-    return interval_text(interval.mean, interval.low, interval.high)

@@ -1,8 +1,11 @@
 """``result.json`` of ``myosotis learn segments``."""
 
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import Field
 
 from myosotis.engine.result import Result, ResultPart, StreamCost
+from myosotis.evaluation.intervals import Interval
 from myosotis.evaluation.learning import LearningVerdict
 
 
@@ -18,7 +21,7 @@ class GroupIoU(ResultPart):
     new: float | None
     """Classes of later tasks."""
     harmonic: float | None
-    """Harmonic mean of ``base`` and ``new``."""
+    """Harmonic mean of ``base`` and ``new``; 0 if either is 0."""
     absent: int
     """Channels without an IoU."""
 
@@ -30,7 +33,7 @@ class SegmentMetrics(GroupIoU):
     """Mean over classes of the best IoU less the final one."""
 
 
-class ReappearancePart(ResultPart):
+class Reappearance(ResultPart):
     """How often images come back."""
 
     images: list[int]
@@ -38,13 +41,71 @@ class ReappearancePart(ResultPart):
     repeated_images: float
     """Share of all distinct images that are in more than one task."""
     seen_images: list[float]
-    """Share of the images of each task that an earlier task trained on."""
+    """Share of the images of each task that an earlier task trained on; 0 for the first."""
     old_pixels: list[int]
     """Pixels of classes of earlier tasks in the images of each task."""
     seen_old_pixels: list[float | None]
-    """Share of these that an earlier task trained on, with that label."""
+    """Share of these that an earlier task trained on, with that label; null without such pixels."""
     future_pixels: list[int]
     """Pixels of classes of later tasks in the images of each task, which are background in it."""
+
+
+class ImageGroup(ResultPart):
+    """How old classes are labelled in a group of images."""
+
+    images: int
+    """Images."""
+    old_pixels: int
+    """Pixels of old classes."""
+    right: float | None
+    """Share of them that are labelled correctly; null without any."""
+    other_pixels: int
+    """Pixels of new and later classes."""
+    taken_for_old: float | None
+    """Share of them that are labelled as an old class; null without any."""
+
+
+class PseudoLabels(ResultPart):
+    """How the network before a task labels old classes in the images of the task."""
+
+    seen: ImageGroup
+    """In images that an earlier task trained on."""
+    unseen: ImageGroup
+    """In the others."""
+
+
+class MemoryAudit(ResultPart):
+    """What the memory holds."""
+
+    images: int
+    """Images."""
+    of_class: dict[int, int]
+    """Images that show a class, by its channel."""
+    leaks: int
+    """Masks that show a class which their task did not label."""
+
+
+class SegmentationRecord(ResultPart):
+    """Measurements after a task."""
+
+    confusion: list[list[int]]
+    """Pixels of each channel so far that were predicted as each."""
+    test_images: int
+    """Test images that show a class so far."""
+    pseudo_labels: PseudoLabels | None
+    """How the network before the task labels its images; null for the first task."""
+    memory: MemoryAudit
+    """What the memory holds."""
+    seconds: float | None
+    """Training seconds; null where an earlier session did a part of it."""
+    steps: int
+    """Optimisation steps."""
+    images: int
+    """Images that passed through the network in training."""
+    parameters: int
+    """Parameters of the network."""
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+    """Mean IoU over the images, by :func:`~.metrics.mean_iou_over_images`."""
 
 
 class SegmentCost(StreamCost):
@@ -58,6 +119,8 @@ class SegmentResult(Result):
     """Result of ``learn segments``."""
 
     kind: Literal["learn-segments"]
+    method: str
+    """Name of the method."""
     scenario: str
     """Scenario: ``partitioned``, ``disjoint``, ``overlapped`` or ``sequential``."""
     unseen: str
@@ -66,7 +129,7 @@ class SegmentResult(Result):
     """Classes in the order of arrival, without the background."""
     tasks: list[list[str]]
     """Classes of each task."""
-    reappearance: ReappearancePart
+    reappearance: Reappearance
     """How often images come back."""
     metrics: SegmentMetrics
     """Mean IoU of groups at the end."""
@@ -80,9 +143,9 @@ class SegmentResult(Result):
     """Pixels of each channel (rows) predicted as each channel (columns) at the end."""
     verdict: LearningVerdict | None = None
     """Whether the mean IoU is above that of predicting the most frequent channel, and that of the first task kept."""
-    pseudo_labels: list[dict[str, Any] | None]
+    pseudo_labels: list[PseudoLabels | None]
     """How the network before each task labels old classes in the images of the task, ``seen`` and ``unseen``."""
-    memory: list[dict[str, Any]]
+    memory: list[MemoryAudit]
     """Images in the memory after each task, by class, and masks that show more than their task labelled."""
     test_images: list[int]
     """Test images that show a class so far, after each task."""

@@ -12,7 +12,8 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from myosotis.continual.segmentation.partitions import Assign, Partition, check_names, make_partition, partition
-from myosotis.continual.segmentation.reappearance import Reappearance, reappearance_report
+from myosotis.continual.segmentation.reappearance import reappearance_report
+from myosotis.continual.segmentation.result import Reappearance
 from myosotis.data.masks import IGNORE, MaskedImages
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.seeding import derive_seed, generator

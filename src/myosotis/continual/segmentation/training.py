@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from myosotis.continual.segmentation.checks import check_segmentation
 from myosotis.continual.segmentation.learner import SegmentationBatch, SegmentationLearner, SegmentationState
 from myosotis.continual.segmentation.memory import Candidate, SegmentationMemory
 from myosotis.continual.segmentation.metrics import (
+    channel_iou,
     confusion,
     group_figures,
-    intersection_over_union,
     mean_iou_over_images,
 )
 from myosotis.continual.segmentation.pseudo_label_figures import pseudo_label_figures
+from myosotis.continual.segmentation.result import SegmentationRecord
 from myosotis.continual.segmentation.scenario import SegmentationStream
 from myosotis.continual.segmentation.settings import SegmentationSettings
 from myosotis.continual.stream import Log, StreamTrainer
@@ -34,41 +35,6 @@ from myosotis.engine.tabular import Tabular
 from myosotis.models.modes import evaluating
 
 _CHUNK = 32  # images per forward pass where no gradient is needed
-
-
-@dataclass
-class SegmentationRecord:
-    """Measurements after a task.
-
-    Attributes:
-        confusion: Pixels of each channel so far that were predicted as each.
-        test_images: Test images that show a class so far.
-        pseudo_labels: How the network before the task labels its images, by :func:`pseudo_label_figures`; None for the
-            first task.
-        memory: See :meth:`~.memory.SegmentationMemory.audit`.
-        seconds: Training time; None where an earlier session did a part of it.
-        steps: Optimisation steps.
-        images: Images that passed through the network in training.
-        parameters: Parameters of the network.
-        intervals: Mean IoU over the images, by :func:`~.metrics.mean_iou_over_images`.
-    """
-
-    confusion: list[list[int]]
-    test_images: int
-    pseudo_labels: dict[str, Any] | None
-    memory: dict[str, Any]
-    seconds: float | None
-    steps: int
-    images: int
-    parameters: int
-    intervals: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def iou(self) -> Tensor:
-        """Return the IoU of each channel; NaN for a background without test pixels, whatever was predicted."""
-        table = torch.tensor(self.confusion)
-        iou = intersection_over_union(table)
-        iou[0] = torch.where(table[0].sum() > 0, iou[0], torch.nan)
-        return iou
 
 
 @dataclass(repr=False)
@@ -89,7 +55,7 @@ class SegmentationOutcome(Tabular):
 
     def headline(self) -> str:
         """Return the final mean IoU, over the channels that the test shows."""
-        iou = self.records[-1].iou()
+        iou = channel_iou(self.records[-1].confusion)
         return f"mean IoU {float(iou.nanmean()):.3f} of {len(iou)} channels after {len(self.records)} tasks"
 
     def rows(self) -> list[dict[str, Any]]:
@@ -97,7 +63,7 @@ class SegmentationOutcome(Tabular):
         channels = range(len(self.records[-1].confusion))
         rows = []
         for number, record in enumerate(self.records, start=1):
-            iou = [None if value != value else value for value in record.iou().tolist()]
+            iou = [None if value != value else value for value in channel_iou(record.confusion).tolist()]
             named = {f"channel {channel}": iou[channel] if channel < len(iou) else None for channel in channels}
             rows.append({"after task": number, **named})
         return rows
@@ -182,7 +148,6 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
         self.panels: dict[str, Tensor] = {}
 
     def learn_task(self, index: int) -> SegmentationRecord:
-        """Update the memory, train and measure."""
         learner, stream, settings = self.learner, self._stream, self._settings
         sizes = self.sizes[: index + 1]
         table, labelled = self._visible(index)
@@ -220,20 +185,20 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
         learner.after_task(state)
         confusion_table, tables = self._measure(index)
         return SegmentationRecord(
-            confusion_table.tolist(),
-            len(tables),
-            pseudo,
-            self._memory.audit({task: self._visible(task)[1] for task in range(index + 1)}),
-            None if interrupted else time.monotonic() - started,
-            steps,
-            steps * settings.accumulate * settings.batch_size,
-            sum(weight.numel() for weight in learner.net.parameters()),
-            {name: asdict(interval) for name, interval in mean_iou_over_images(tables, sizes[0]).items()},
+            confusion=confusion_table.tolist(),
+            test_images=len(tables),
+            pseudo_labels=pseudo,
+            memory=self._memory.audit({task: self._visible(task)[1] for task in range(index + 1)}),
+            seconds=None if interrupted else time.monotonic() - started,
+            steps=steps,
+            images=steps * settings.accumulate * settings.batch_size,
+            parameters=sum(weight.numel() for weight in learner.net.parameters()),
+            intervals=mean_iou_over_images(tables, sizes[0]),
         )
 
     def figures(self, record: SegmentationRecord) -> tuple[dict[str, Any], str]:
         """Return the mean IoU, and that of each channel."""
-        iou = record.iou()
+        iou = channel_iou(record.confusion)
         known = next(count for count in range(1, 1 + len(self.sizes)) if 1 + sum(self.sizes[:count]) == len(iou))
         mean = group_figures(iou, self.sizes[:known]).all
         shown = " ".join("-" if value != value else f"{value:.2f}" for value in iou.tolist())
@@ -246,7 +211,6 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
             write_tensors(path / "panels.safetensors", self.panels)
 
     def load_state(self, path: Path) -> None:
-        """Restore both."""
         self._memory.load(path)
         if (path / "panels.safetensors").is_file():
             self.panels = load_file(path / "panels.safetensors")

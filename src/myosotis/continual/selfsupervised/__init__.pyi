@@ -10,7 +10,6 @@ from .losses import (
     variance_invariance_covariance as variance_invariance_covariance,
 )
 from .measuring import (
-    Measured as Measured,
     ProbeSettings as ProbeSettings,
     Transfer as Transfer,
     stream_figures as stream_figures,
@@ -25,6 +24,7 @@ from .pnr import (
     pnr_regulariser as pnr_regulariser,
     pnr_simclr_loss as pnr_simclr_loss,
 )
+from .result import Measured as Measured
 from .saved import (
     SslSpec as SslSpec,
     load_ssl_learner as load_ssl_learner,

@@ -1,7 +1,6 @@
 """The job of ``myosotis learn representations``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from myosotis.evaluation.intervals import clopper_pearson
 from myosotis.evaluation.learning import LearningVerdict, Share, above_level, above_share, learning_verdict
 from myosotis.models.weight_files import weights_inputs
 
-_FEWEST_SHOWN = 8
+_MIN_SHOWN = 8
 
 
 class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutcome]):
@@ -113,7 +112,6 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
         return {**input_fingerprints(sets, salt), **weights_inputs(model.architecture, model.source)}
 
     def learn(self, **options: Any) -> SslOutcome:
-        """Learn the representations."""
         outcome = learn_representations(
             make_ssl_learner(self._spec, pretrained=self._config.model.source),
             self._scenario,
@@ -125,18 +123,17 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
             **options,
         )
         if is_main_process():
-            with self._timed("map"):
+            with self._run.timed("map"):
                 write_json(self._run.path / "map.json", self._map(outcome))
         return outcome
 
     def save(self, learner: SslLearner[Any], tasks: int, path: Path) -> None:  # noqa: ARG002 - it does not grow
-        """Write a learner."""
         save_ssl_learner(learner, self._spec, path)
 
     def _map(self, outcome: SslOutcome) -> dict[str, Any] | None:
         """Positions of test samples on a plane, before the first and after the last task."""
         maps = outcome.maps
-        if not maps or len(maps["classes"]) < _FEWEST_SHOWN:
+        if not maps or len(maps["classes"]) < _MIN_SHOWN:
             return None
 
         from sklearn.manifold import TSNE  # two seconds, which jobs without a map need not wait for
@@ -155,7 +152,6 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
         }
 
     def result(self, outcome: SslOutcome) -> dict[str, Any]:
-        """Return the figures."""
         config, stream, records = self._config, self._scenario, outcome.records
         history = [record.measured for record in records]
         total, learner = len(self._test), outcome.learner
@@ -173,9 +169,9 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
             "probe": self._probe_text(),
             "metrics": {kind: stream_figures(outcome.before, history, kind) for kind in ("linear", "knn")},
             "final_interval": {"low": low, "high": high, "count": total},
-            "verdict": self._verdict(outcome).model_dump(mode="json"),
-            "before": asdict(outcome.before),
-            "history": [asdict(measured) for measured in history],
+            "verdict": self._verdict(outcome),
+            "before": outcome.before,
+            "history": history,
             "few_labels": outcome.few_labels,
             "losses": [record.loss for record in records],
             "lineage": {

@@ -99,7 +99,6 @@ class SslLearner(StreamLearner[SettingsT]):
         return None
 
     def to(self, device: torch.device) -> None:
-        """Move everything to a device."""
         super().to(device)
         self.base.to(device)
         self.arrange(self.base, device)  # its momentum copy
@@ -169,7 +168,6 @@ class SslLearner(StreamLearner[SettingsT]):
         return {"end": self.end_state(), "past": past}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Restore both."""
         self.load_end_state(state["end"])
         if self.past is not None:
             self.past.load_state_dict(state["past"])
@@ -186,7 +184,6 @@ class Distilled(SslLearner[SettingsT]):
     """A method with a network that predicts embeddings of the past model; its settings have a ``hidden`` width."""
 
     def distiller(self) -> nn.Module:
-        """Return two linear layers with normalisation."""
         width = self.width if self.reads() == "features" else self.base.dim
         settings: Any = self.settings
         return perceptron(width, settings.hidden, width, norm=True)

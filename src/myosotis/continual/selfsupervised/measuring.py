@@ -11,6 +11,7 @@ from torch import Tensor
 
 from myosotis.continual.scenario import Scenario
 from myosotis.continual.selfsupervised.learner import SslLearner
+from myosotis.continual.selfsupervised.result import Measured, ProbeFigures
 from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.config import Config
 from myosotis.engine.errors import SettingsError
@@ -61,28 +62,6 @@ class ProbeSettings(Config):
         if self.mode == "full" and self.per_class != type(self).model_fields["per_class"].default:
             raise ValueError("'per_class' belongs to 'mode: balanced'")
         return self
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Measurements of an encoder.
-
-    Attributes:
-        linear: Accuracy on the test samples of each task, later ones included, of a single linear probe over all
-            classes; in a domain-incremental stream of a probe for each domain.
-        knn: The same by nearest neighbours.
-        linear_all: Accuracy of the linear probe on all test samples.
-        knn_all: The same by nearest neighbours.
-        transfer: Accuracy of a linear probe on each other data set.
-        drift: 1 - CKA to the encoder of the previous measurement; None for the first.
-    """
-
-    linear: list[float]
-    knn: list[float]
-    linear_all: float
-    knn_all: float
-    transfer: dict[str, float]
-    drift: float | None
 
 
 def encode(
@@ -174,12 +153,12 @@ class Measuring:
             sizes = [1] * len(sizes)
         total = sum(sizes)
         return Measured(
-            linear,
-            near,
-            sum(value * size for value, size in zip(linear, sizes, strict=True)) / total,
-            sum(value * size for value, size in zip(near, sizes, strict=True)) / total,
-            {other.name: self._transfer(learner, other) for other in self._other},
-            drift,
+            linear=linear,
+            knn=near,
+            linear_all=sum(value * size for value, size in zip(linear, sizes, strict=True)) / total,
+            knn_all=sum(value * size for value, size in zip(near, sizes, strict=True)) / total,
+            transfer={other.name: self._transfer(learner, other) for other in self._other},
+            drift=drift,
         )
 
     def few_labels(self, learner: SslLearner[Any]) -> dict[str, float]:
@@ -220,42 +199,29 @@ class Measuring:
         return linear_probe(train, labels, test, test_labels, seed=self._seed).accuracy
 
 
-def stream_figures(before: Measured, history: Sequence[Measured], kind: str = "linear") -> dict[str, float | None]:
+def stream_figures(before: Measured, history: Sequence[Measured], kind: str = "linear") -> ProbeFigures:
     """Return the figures of the literature from the measurements of a stream.
-
-    With ``a[t, i]`` the accuracy on task i after task t, T the last and ``a[0, i]`` before the first:
-
-    - ``final``: on all test samples after the last task.
-    - ``learning``: mean of ``a[i, i]``.
-    - ``forgetting``: mean over i < T of ``max_t a[t, i] - a[T, i]``.
-    - ``stability``: mean over i < T of ``a[T, i] - a[i, i]``; below 0 where features of old tasks got worse.
-    - ``forward_transfer``: mean over i > 1 of ``a[i - 1, i] - a[0, i]``.
-    - ``gain``: ``final`` less the same before the first task.
 
     Args:
         before: Measurements of the untrained encoder.
         history: Measurements after each task.
         kind: ``"linear"`` or ``"knn"``.
-
-    Returns:
-        Figures by name; None if a figure needs more than one task.
     """
     table = [getattr(measured, kind) for measured in history]
     untrained, last, tasks = getattr(before, kind), table[-1], range(len(table))
     overall = [getattr(measured, f"{kind}_all") for measured in (before, history[-1])]
     if len(table) < 2:
         learning = None if len(last) > 1 else last[0]
-        rest: dict[str, float | None] = dict.fromkeys(("forgetting", "stability", "forward_transfer"))
-        return {"final": overall[1], "learning": learning, **rest, "gain": overall[1] - overall[0]}
+        return ProbeFigures(final=overall[1], learning=learning, gain=overall[1] - overall[0])
 
     def mean(values: Sequence[float]) -> float:
         return sum(values) / len(values)
 
-    return {
-        "final": overall[1],
-        "learning": mean([table[i][i] for i in tasks]),
-        "forgetting": mean([max(row[i] for row in table) - last[i] for i in tasks[:-1]]),
-        "stability": mean([last[i] - table[i][i] for i in tasks[:-1]]),
-        "forward_transfer": mean([table[i - 1][i] - untrained[i] for i in tasks[1:]]),
-        "gain": overall[1] - overall[0],
-    }
+    return ProbeFigures(
+        final=overall[1],
+        learning=mean([table[i][i] for i in tasks]),
+        forgetting=mean([max(row[i] for row in table) - last[i] for i in tasks[:-1]]),
+        stability=mean([last[i] - table[i][i] for i in tasks[:-1]]),
+        forward_transfer=mean([table[i - 1][i] - untrained[i] for i in tasks[1:]]),
+        gain=overall[1] - overall[0],
+    )

@@ -7,20 +7,25 @@ from myosotis.evaluation.learning import LearningVerdict
 
 
 class ProbeFigures(ResultPart):
-    """Figures of the task matrix; null where a figure needs more than one task."""
+    """Figures of the task matrix; null where a figure needs more than one task.
+
+    ``a[t, i]`` is the accuracy on task i after task t, T the last task, and ``a[0, i]`` before the first.
+    """
 
     final: float
-    """Accuracy on all test samples after the last task."""
+    """Accuracy on the test samples of all tasks, after the last."""
     learning: float | None
-    """Mean accuracy on each task right after it."""
-    forgetting: float | None
-    """Mean over all but the last task of the best accuracy less the final one."""
-    stability: float | None
-    """Mean over all but the last task of the final accuracy less that right after the task."""
-    forward_transfer: float | None
-    """Mean over all but the first task of the accuracy before the task less that before the stream."""
+    """Accuracy on each task right after it was learnt, mean of ``a[i, i]``; compared with fine-tuning it is
+    plasticity."""
+    forgetting: float | None = None
+    """Best accuracy less the final one, mean over i < T of ``max_t a[t, i] - a[T, i]``."""
+    stability: float | None = None
+    """Final accuracy less that right after learning, mean over i < T of ``a[T, i] - a[i, i]``; below 0 where features
+    got worse."""
+    forward_transfer: float | None = None
+    """Accuracy right before a task was learnt, less before the stream: mean over i > 1 of ``a[i - 1, i] - a[0, i]``."""
     gain: float
-    """``final`` less the accuracy before the stream."""
+    """``final`` less the same before the stream."""
 
 
 class Probes(ResultPart):
@@ -32,21 +37,39 @@ class Probes(ResultPart):
     """Nearest neighbours."""
 
 
-class MeasuredPart(ResultPart):
-    """What the encoder is worth at a moment."""
+class Measured(ResultPart):
+    """Measurements of an encoder."""
 
     linear: list[float]
-    """Accuracy of the linear probe on the test samples of each task."""
+    """Accuracy on the test samples of each task, later ones included, of a single linear probe over all classes; in a
+    domain-incremental stream of a probe for each domain."""
     knn: list[float]
     """The same by nearest neighbours."""
     linear_all: float
-    """Linear probe on all test samples."""
+    """Accuracy of the linear probe on all test samples."""
     knn_all: float
-    """Nearest neighbours on all test samples."""
+    """The same by nearest neighbours."""
     transfer: dict[str, float]
-    """Linear probe on other data sets, by name."""
+    """Accuracy of a linear probe on each other data set, by name."""
     drift: float | None
-    """1 - CKA to the encoder of the moment before; null for the first."""
+    """1 - CKA to the encoder of the previous measurement; null for the first."""
+
+
+class SslRecord(ResultPart):
+    """Measurements after a task."""
+
+    measured: Measured
+    """Measurements of the encoder."""
+    loss: dict[str, float]
+    """Mean of each loss term over the last epoch."""
+    seconds: float | None
+    """Training seconds; null where an earlier session did a part of it."""
+    steps: int
+    """Optimisation steps."""
+    images: int
+    """Views that passed through the network in training, remembered ones included."""
+    exemplars: int
+    """Samples in the memory."""
 
 
 class RepresentationSamples(ResultPart):
@@ -75,6 +98,8 @@ class RepresentationResult(Result):
     """Result of ``learn representations``."""
 
     kind: Literal["learn-representations"]
+    method: str
+    """Name of the method."""
     base: str
     """Name of the self-supervised loss."""
     scenario: str
@@ -94,9 +119,9 @@ class RepresentationResult(Result):
     verdict: LearningVerdict | None = None
     """Whether the probe is better than on the untrained network and than chance, and kept since the tasks were
     learnt."""
-    before: MeasuredPart
+    before: Measured
     """The encoder before the stream."""
-    history: list[MeasuredPart]
+    history: list[Measured]
     """The encoder after each task."""
     few_labels: dict[str, float]
     """Final accuracy of linear probes that are fitted to a share of the labels, by that share."""

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,8 @@ from myosotis.continual.scenario import Scenario
 from myosotis.continual.selfsupervised.batches import ViewBatches
 from myosotis.continual.selfsupervised.contrast import Pair
 from myosotis.continual.selfsupervised.learner import SslLearner, SslTask
-from myosotis.continual.selfsupervised.measuring import Measured, Measuring, ProbeSettings, Transfer
+from myosotis.continual.selfsupervised.measuring import Measuring, ProbeSettings, Transfer
+from myosotis.continual.selfsupervised.result import Measured, SslRecord
 from myosotis.continual.stream import Log, StreamTrainer, TaskTraining
 from myosotis.data.images import to_unit
 from myosotis.data.views import ViewSettings
@@ -68,27 +69,6 @@ class SslSettings(TaskTraining):
         if self.warmup >= self.epochs:
             raise ValueError(f"a warm-up of {self.warmup} epochs must be shorter than the training of {self.epochs}")
         return self
-
-
-@dataclass
-class SslRecord:
-    """Measurements after a task.
-
-    Attributes:
-        measured: Measurements of the encoder.
-        loss: Mean of each loss term over the last epoch.
-        seconds: Training time; None where an earlier session did a part of it.
-        steps: Optimisation steps.
-        images: Views that passed through the network in training, remembered ones included.
-        exemplars: Samples in the memory.
-    """
-
-    measured: Measured
-    loss: dict[str, float]
-    seconds: float | None
-    steps: int
-    images: int
-    exemplars: int
 
 
 @dataclass(repr=False)
@@ -273,7 +253,9 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
         self._keep_map("after")
         steps = settings.epochs * math.ceil(batches.steps / settings.accumulate)
         views = 2 * settings.epochs * batches.steps * (batches.size + batches.memory_size)
-        return SslRecord(measured, losses, seconds, steps, views, len(self._memory))
+        return SslRecord(
+            measured=measured, loss=losses, seconds=seconds, steps=steps, images=views, exemplars=len(self._memory)
+        )
 
     def figures(self, record: SslRecord) -> tuple[dict[str, Any], str]:
         """Return the accuracy of the probes, and that of the linear probe on each task."""
@@ -285,7 +267,7 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
     def save_state(self, path: Path) -> None:
         """Write the memory, the measurement before the first task, and the features for drift and map."""
         write_json(path / "memory.json", self._memory.state_dict())
-        write_json(path / "before.json", asdict(self.before))
+        write_json(path / "before.json", self.before.model_dump())
         tensors = {"drift": self.measuring.before, **self.maps}
         write_tensors(
             path / "maps.safetensors",
@@ -293,7 +275,6 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
         )
 
     def load_state(self, path: Path) -> None:
-        """Restore all of it."""
         self._memory.load_state_dict(read_json(path / "memory.json"))
         self.before = Measured(**read_json(path / "before.json"))
         self.maps = load_file(path / "maps.safetensors")

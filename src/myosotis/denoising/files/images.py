@@ -19,7 +19,7 @@ FORMATS = {"PNG": (".png",), "PPM": (".pbm", ".pgm", ".ppm", ".pnm"), "TIFF": ("
 """Suffixes of the formats that are read, by Pillow's names."""
 
 _MODES = ("L", "LA", "P", "RGB", "RGBA")
-_MOST_PIXELS = 2**30
+_MAX_PIXELS = 2**30
 """Largest bilevel image, a byte per pixel in memory; for others Pillow's limit holds."""
 
 _TURNED = (5, 6, 7, 8)  # orientations that swap width and height
@@ -89,7 +89,7 @@ def _decoded(path: Path) -> tuple[Image.Image, tuple[float, float] | None]:
         with _unlimited() as usual, Image.open(path) as picture:
             if picture.format not in FORMATS:
                 raise InputError(f"{path}: is a {picture.format} file; expected PNG, PBM or TIFF")
-            limit = _MOST_PIXELS if picture.mode == "1" or usual is None else 2 * usual
+            limit = _MAX_PIXELS if picture.mode == "1" or usual is None else 2 * usual
             if picture.width * picture.height > limit:
                 raise InputError(
                     f"{path}: has {picture.width}x{picture.height} pixels of mode {picture.mode}, more than the "

@@ -12,7 +12,7 @@ import numpy as np
 
 from myosotis.data.array_files import read_npy
 from myosotis.denoising.channel import Symbols
-from myosotis.denoising.contexts import MOST_SYMBOLS
+from myosotis.denoising.contexts import MAX_SYMBOLS
 from myosotis.denoising.files.output import written
 from myosotis.engine.errors import InputError
 
@@ -63,8 +63,8 @@ def read_symbols(path: Path, alphabet: str | None = None) -> SymbolFile:
     names = tuple(alphabet or "")
     if alphabet and len(set(names)) < max(2, len(names)):
         raise InputError(f"an alphabet needs at least two different letters, got {alphabet!r}")
-    if len(names) > MOST_SYMBOLS:
-        raise InputError(f"{path}: has {len(names)} different letters; alphabets have at most {MOST_SYMBOLS}")
+    if len(names) > MAX_SYMBOLS:
+        raise InputError(f"{path}: has {len(names)} different letters; alphabets have at most {MAX_SYMBOLS}")
     reader = _TextReader(path, names)
     try:
         with path.open(encoding="utf-8", newline="") as stream:
@@ -111,8 +111,8 @@ class _TextReader:
         path, names = self._path, self._names
         if not self._symbols:
             raise InputError(f"{path}: holds no symbols")
-        if len(names) > MOST_SYMBOLS:
-            raise InputError(f"{path}: has {len(names)} different letters; alphabets have at most {MOST_SYMBOLS}")
+        if len(names) > MAX_SYMBOLS:
+            raise InputError(f"{path}: has {len(names)} different letters; alphabets have at most {MAX_SYMBOLS}")
         if len(names) < 2:
             raise InputError(f"an alphabet needs at least two different letters, got {names[0]!r}")
         symbols = np.frombuffer(self._symbols, dtype=np.uint8)
@@ -160,8 +160,8 @@ def _read_array(path: Path, alphabet: str | None) -> SymbolFile:
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or not array.size:
         raise InputError(f"{path}: expected whole numbers along a line or on a plane")
     count = len(alphabet) if alphabet else int(array.max()) + 1
-    if count > MOST_SYMBOLS:
-        raise InputError(f"{path}: has symbols up to {count - 1}; alphabets have at most {MOST_SYMBOLS} of them")
+    if count > MAX_SYMBOLS:
+        raise InputError(f"{path}: has symbols up to {count - 1}; alphabets have at most {MAX_SYMBOLS} of them")
     if array.min() < 0 or array.max() >= count:
         wrong = np.argwhere((array < 0) | (array >= count))
         position = tuple(int(index) for index in wrong[0])

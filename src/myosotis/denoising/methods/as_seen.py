@@ -14,5 +14,4 @@ class AsSeen(DenoisingMethod):
     has_context = False
 
     def denoise(self, data: NoisyData) -> MethodOutput:
-        """Return the noisy symbols."""
         return MethodOutput(data.noisy.copy(), data.loss_as_seen(), standard_error=0.0)

@@ -38,7 +38,6 @@ class DUDE(DenoisingMethod):
     leave_one_out: ClassVar[bool] = False
 
     def denoise(self, data: NoisyData) -> MethodOutput:
-        """Return symbols denoised by counting."""
         noisy, channel, lengths, left_out = data.noisy, data.channel, data.lengths, self.leave_one_out
         context, compared = data.context, dict[Context, float]()
         if context is None:

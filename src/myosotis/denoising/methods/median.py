@@ -23,7 +23,6 @@ class MedianFilter(DenoisingMethod):
     has_context = False
 
     def denoise(self, data: NoisyData) -> MethodOutput:
-        """Return medians."""
         if data.channel.outputs > 2:
             raise SettingsError("a median needs bits; these symbols have no order")
         return MethodOutput(median(data.noisy), None)

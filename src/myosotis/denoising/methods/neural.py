@@ -56,7 +56,6 @@ class SupervisedNeuralDUDE(DenoisingMethod):
     needs_model = True
 
     def denoise(self, data: NoisyData) -> MethodOutput:
-        """Return symbols denoised by the model."""
         noisy, channel, lengths, model = data.noisy, data.channel, data.lengths, data.network()
         symbols = model.denoise(noisy, channel, lengths=lengths)
         estimate, error = model.estimate(noisy, channel, lengths=lengths)

@@ -165,7 +165,6 @@ class LearnerModels(Models):
 
     @property
     def body(self) -> str:
-        """Name of the newest body."""
         bodies = [name for name, module in self.base.named_modules() if isinstance(module, Backbone)]
         return f"{bodies[-1]}.network"
 
@@ -187,12 +186,10 @@ class LearnerModels(Models):
         return self.remaining.subset(rows).pixels(device())
 
     def save(self, model: nn.Module, path: Path) -> None:
-        """Write a learner into a directory."""
         assert isinstance(model, LearnerNet)  # noqa: S101 - every model of a job is one
         save_learner(model.learner, self.learner_spec, path)
 
     def load(self, path: Path) -> nn.Module:
-        """Read what :meth:`save` wrote."""
         return LearnerNet(load_learner(path)[0])
 
     def hash(self, model: nn.Module) -> str:

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from myosotis.engine.run import Run
+from myosotis.forgetting_learner.by_gradient.result import LearnerForgettingResult, LearnerPart
 from myosotis.report.document import Document, Row, Section, Table
 from myosotis.unlearning.classifier.job import report
 
-compare = report.compare
-for_person = report.for_person
-describe_audit = report.describe_audit
+compare = partial(report.compare, model=LearnerForgettingResult)
+for_person = partial(report.for_person, model=LearnerForgettingResult)
+describe_audit = partial(report.describe_audit, model=LearnerForgettingResult)
 
 
 def describe(run: Run) -> Document:
@@ -19,23 +20,23 @@ def describe(run: Run) -> Document:
     Args:
         run: A run of the kind ``unlearn-learner``.
     """
-    document, learner = report.describe(run), run.result()["learner"]
-    limits = [*document.limits, learner["leaves"]] if learner["leaves"] else document.limits
+    document, learner = report.describe(run, LearnerForgettingResult), run.result_as(LearnerForgettingResult).learner
+    limits = [*document.limits, learner.leaves] if learner.leaves else document.limits
     return replace(document, limits=limits, sections=[_learner_section(learner), *document.sections])
 
 
-def _learner_section(learner: Mapping[str, Any]) -> Section:
+def _learner_section(learner: LearnerPart) -> Section:
     rows = [
-        Row("Exemplars", [str(learner["exemplars_before"]), str(learner["exemplars_after"])]),
-        Row("Forgotten images among them", [_by_class(learner["exemplars_forgotten"]), "0"]),
-        Row("Forgotten images stored with logits", [str(learner["logits_forgotten"]), "0"]),
-        Row("Remaining images that took their slots", ["-", _by_class(learner["exemplars_refilled"])]),
+        Row("Exemplars", [str(learner.exemplars_before), str(learner.exemplars_after)]),
+        Row("Forgotten images among them", [_by_class(learner.exemplars_forgotten), "0"]),
+        Row("Forgotten images stored with logits", [str(learner.logits_forgotten), "0"]),
+        Row("Remaining images that took their slots", ["-", _by_class(learner.exemplars_refilled)]),
     ]
     paragraphs = [
-        f"The learner, {learner['method']} after {learner['tasks']} tasks, can go on: 'continue_from' of "
+        f"The learner, {learner.method} after {learner.tasks} tasks, can go on: 'continue_from' of "
         "'myosotis learn classes' takes this run, and refuses the forgotten images."
     ]
-    if learner["restated"]:
+    if learner.restated:
         paragraphs.append("What the method derives from exemplars was computed anew.")
     return Section("The learner", paragraphs, [Table("What it stores", ["Before", "After"], rows, "Images")])
 

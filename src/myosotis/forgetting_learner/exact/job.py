@@ -135,17 +135,17 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
         classes = learner.classifier.classes
         records_before = len(learner.classifier)
         sets = self._audited()
-        with self._timed("audit"):
+        with self._run.timed("audit"):
             right = {"before": {name: self._right(images) for name, images in sets.items()}}
-        with self._timed("forget"):
+        with self._run.timed("forget"):
             if config.recompute:
                 self._recompute()
             else:
                 learner.classifier.forget(self._forget.images, self._rows, class_names(self._forget))
             after = learner.classifier.digests()
-        with self._timed("audit"):
+        with self._run.timed("audit"):
             right["after"] = {name: self._right(images) for name, images in sets.items()}
-        self.publish(learner.save)
+        self._run.publish(learner.save)
         if is_main_process():
             self._clear_cache()
             stream, request = learner.path.parent, self._answered(right)
@@ -184,7 +184,7 @@ class ExactForgettingJob(Job[ExactForgettingConfig]):
                 sure=None if kept is None else True,
                 keeping=keeping,
                 confidence=config.audit.confidence,
-            ).model_dump(mode="json"),
+            ),
             "lineage": {
                 "model_in": before.statistics,
                 "model_out": after.statistics,

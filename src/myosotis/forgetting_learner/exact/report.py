@@ -1,19 +1,18 @@
 """The report of an exact forgetting, and of several side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from myosotis.engine.run import Run
 from myosotis.exact import HEADS
-from myosotis.report.comparison import runs_table
-from myosotis.report.criteria import difference_text
+from myosotis.forgetting_learner.exact.result import ExactResult
+from myosotis.report.comparison import side_by_side
+from myosotis.report.criteria import comparison_text
 from myosotis.report.document import Document, Row, Section, Table, Verdict
-from myosotis.report.groups import run_names
+from myosotis.report.groups import interval_text, number_text, run_names
 from myosotis.report.person import person_page
 from myosotis.report.sections import (
     count_text,
-    differing_settings,
     duration_text,
     environment_section,
     lineage_section,
@@ -40,19 +39,19 @@ def describe(run: Run) -> Document:
     Args:
         run: A run of the kind ``unlearn-exact``.
     """
-    result, config = run.result(), run.settings()
-    card, images = HEADS.card(result["head"]), result["images"]
-    notes, tables = request_tables(result.get("request"))
-    lineage = result["lineage"]
+    result, config = run.result_as(ExactResult), run.settings()
+    card, images = HEADS.card(result.head), result.images
+    notes, tables = request_tables(result.request)
+    lineage = result.lineage
     return Document(
-        title=f"Exact forgetting: {result['name']}",
+        title=f"Exact forgetting: {result.name}",
         subtitle=(
-            f"{count_text(images['forget'], 'image')} taken out of {count_text(images['records_before'], 'record')} of "
+            f"{count_text(images.forget, 'image')} taken out of {count_text(images.records_before, 'record')} of "
             f"a {card.title} head on a frozen body."
         ),
         facts=run_facts(
             run,
-            "exact subtraction" if not result["recomputed"] else "sums of the remaining images",
+            "exact subtraction" if not result.recomputed else "sums of the remaining images",
             model=without_folders(config["model"]["learner"]),
             hashes=[lineage["model_in"], lineage["model_out"]],
         ),
@@ -71,40 +70,39 @@ def describe(run: Run) -> Document:
     )
 
 
-def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
-    images, verdict = result["images"], result["verdict"]
+def _verdicts(result: ExactResult) -> list[Verdict]:
+    images, verdict = result.images, result.verdict
     forgotten = (
         "Every one was taken out of the sums. Sums and head are, byte for byte, those of a learner that never saw "
         "them, with the digests "
-        f"{result['digests']['after']['statistics'][:16]}... and {result['digests']['after']['head'][:16]}..."
+        f"{result.digests.after.statistics[:16]}... and {result.digests.after.head[:16]}..."
     )
-    if images["copies_left"]:
-        # Results of earlier versions do not name the classes.
-        names = ", ".join(images.get("copies_by_class", ())) or "the same class"
+    if images.copies_left:
+        names = ", ".join(images.copies_by_class)
         forgotten = (
-            f"Not all, a copy is left: {count_text(images['copies_left'], 'record')} with the same pixels, learned as "
+            f"Not all, a copy is left: {count_text(images.copies_left, 'record')} with the same pixels, learned as "
             f"{names}, stayed in the sums; ask for this as well."
         )
-    gone = result["classes_gone"]
+    gone = result.classes_gone
     if gone:
         forgotten += f" The head has no row any more for {', '.join(gone)}: the last image of it went."
-    features = "" if result["recomputed"] else ", with these features"
+    features = "" if result.recomputed else ", with these features"
     kept = Verdict("Is the rest kept?", "Not measured: no test images were given.", undecided=True)
-    for row in verdict["keeping"]:
+    for row in verdict.keeping:
         kept = Verdict(
             "Is the rest kept?",
-            f"Accuracy on {row['value']['count']:,} test images, of classes that are left, changes "
-            f"by {difference_text(row['difference'])}; a loss of {row['margin']:.3f} was allowed.",
-            verdict["kept"],
-            verdict["kept"] is None,
+            f"{comparison_text(row, 'accuracy on test images of classes that are left')} "
+            f"A loss of {row.margin:.3f} was allowed.",
+            verdict.kept,
+            verdict.kept is None,
         )
     return [
         Verdict(
             "Did the model know it?",
-            f"All {count_text(images['forget'], 'image')} were in its list of records{features}.",
-            verdict["known"],
+            f"All {count_text(images.forget, 'image')} were in its list of records{features}.",
+            verdict.known,
         ),
-        Verdict("Is it forgotten?", forgotten, verdict["forgotten"]),
+        Verdict("Is it forgotten?", forgotten, verdict.forgotten),
         kept,
         Verdict(
             "How sure are we?",
@@ -114,27 +112,21 @@ def _verdicts(result: Mapping[str, Any]) -> list[Verdict]:
     ]
 
 
-def _accuracies(result: Mapping[str, Any]) -> Table:
+def _accuracies(result: ExactResult) -> Table:
     rows = []
     for key, label in _SETS.items():
-        cells = []
-        for model in ("before", "after"):
-            figure = result["metrics"][model].get(key)
-            if figure is None or figure["accuracy"] is None:
-                cells.append("-")
-            else:
-                cells.append(f"{figure['accuracy']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})")
-        if set(cells) != {"-"}:
-            count = result["metrics"]["before"][key]["count"]
-            rows.append(Row(label, cells, f"{count:,} measured"))
+        figures = [result.metrics[model].get(key) for model in ("before", "after")]
+        cells = ["-" if each is None else interval_text(each.accuracy, each.low, each.high) for each in figures]
+        if figures[0] is not None and set(cells) != {"-"}:
+            rows.append(Row(label, cells, f"{figures[0].count:,} measured"))
     return Table("Accuracy, with its exact interval", ["Before", "After"], rows)
 
 
-def _digest_section(result: Mapping[str, Any]) -> Section:
-    digests = result["digests"]
-    rows = [Row(name, [digests["before"][name], digests["after"][name]]) for name in ("statistics", "head")]
-    seconds = result["cost"]["seconds"].get("forget", 0.0)
-    how = "were made anew from the remaining images" if result["recomputed"] else "were subtracted"
+def _digest_section(result: ExactResult) -> Section:
+    digests = result.digests
+    rows = [Row(name, [getattr(digests.before, name), getattr(digests.after, name)]) for name in ("statistics", "head")]
+    seconds = result.cost.seconds.get("forget", 0.0)
+    how = "were made anew from the remaining images" if result.recomputed else "were subtracted"
     return Section(
         "The proof",
         [
@@ -147,8 +139,8 @@ def _digest_section(result: Mapping[str, Any]) -> Section:
     )
 
 
-def _class_table(result: Mapping[str, Any]) -> Table:
-    rows = [Row(name, [str(count)]) for name, count in result["images"]["by_class"].items()]
+def _class_table(result: ExactResult) -> Table:
+    rows = [Row(name, [str(count)]) for name, count in result.images.by_class.items()]
     return Table("Forgotten images by class", ["Images"], rows)
 
 
@@ -158,8 +150,10 @@ def for_person(run: Run) -> str:
     Args:
         run: A run of the kind ``unlearn-exact``.
     """
-    result = run.result()
-    return person_page(result, noun="picture", count=result["images"]["forget"], noticeable=False, exact=True)
+    result = run.result_as(ExactResult)
+    return person_page(
+        result, dict(result.verdict), noun="picture", count=result.images.forget, noticeable=False, exact=True
+    )
 
 
 def compare(runs: Sequence[Run]) -> Document:
@@ -168,28 +162,28 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two runs, all of the kind ``unlearn-exact``.
     """
-    results = [run.result() for run in runs]
-    names, verdicts = run_names(runs, results), [_verdicts(result) for result in results]
-    titles = [HEADS.card(result["head"]).title for result in results]
+    results = [run.result_as(ExactResult) for run in runs]
+    names, verdicts = run_names(runs), [_verdicts(result) for result in results]
+    titles = [HEADS.card(result.head).title for result in results]
     rows = [
-        Row("Forgotten images", [str(result["images"]["forget"]) for result in results]),
-        Row("Records left", [f"{result['images']['records_after']:,}" for result in results]),
-        Row("Seconds of forgetting", [f"{result['cost']['seconds'].get('forget', 0.0):.2f}" for result in results]),
+        Row("Forgotten images", [str(result.images.forget) for result in results]),
+        Row("Records left", [f"{result.images.records_after:,}" for result in results]),
+        Row("Seconds of forgetting", [f"{result.cost.seconds.get('forget', 0.0):.2f}" for result in results]),
         *(
-            Row(f"Accuracy after: {label}", [_share(result["metrics"]["after"].get(key)) for result in results])
+            Row(f"Accuracy after: {label}", [_accuracy(result, key) for result in results])
             for key, label in _SETS.items()
         ),
-        Row("Digest of the sums", [result["digests"]["after"]["statistics"][:16] for result in results]),
-        Row("Digest of the head", [result["digests"]["after"]["head"][:16] for result in results]),
+        Row("Digest of the sums", [result.digests.after.statistics[:16] for result in results]),
+        Row("Digest of the head", [result.digests.after.head[:16] for result in results]),
     ]
-    return Document(
+    return side_by_side(
+        runs,
+        titles,
+        verdicts,
         title="Exact forgettings side by side",
         subtitle=f"{len(runs)} runs",
-        verdicts=[replace(verdict, subject=name) for name, own in zip(names, verdicts, strict=True) for verdict in own],
         limits=_LIMITS,
-        overview=[runs_table(runs, names, titles, verdicts)],
         table=Table("Figures", names, rows),
-        sections=[differing_settings(runs, names)],
     )
 
 
@@ -217,5 +211,6 @@ def describe_audit(found: Mapping[str, Any]) -> str:
     return "\n".join([*lines, verdict])
 
 
-def _share(figure: Mapping[str, Any] | None) -> str:
-    return "-" if figure is None or figure["accuracy"] is None else f"{figure['accuracy']:.3f}"
+def _accuracy(result: ExactResult, key: str) -> str:
+    figure = result.metrics["after"].get(key)
+    return number_text(None if figure is None else figure.accuracy)

@@ -50,12 +50,10 @@ class AttentionMasker(Masker[AttentionSettings]):
 
     @property
     def guide(self) -> Guide | None:
-        """The guidance of the teacher."""
         return "attention"
 
     @property
     def teacher_momentum(self) -> float:
-        """Momentum of the teacher."""
         return self.settings.momentum
 
     def ratio_range(self, ratio: float) -> tuple[float, float]:

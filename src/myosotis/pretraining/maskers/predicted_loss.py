@@ -41,12 +41,10 @@ class PredictedLossMasker(Masker[PredictedLossSettings]):
 
     @property
     def guide(self) -> Guide | None:
-        """The guidance of the teacher."""
         return "predicted_loss"
 
     @property
     def teacher_momentum(self) -> float:
-        """Momentum of the teacher."""
         return self.settings.momentum
 
     def __call__(

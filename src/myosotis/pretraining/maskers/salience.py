@@ -90,7 +90,6 @@ class SalienceMasker(Masker[SalienceSettings]):
 
     @property
     def features(self) -> str:
-        """The tokens that it compares."""
         return self.settings.features
 
     def ratio_range(self, ratio: float) -> tuple[float, float]:

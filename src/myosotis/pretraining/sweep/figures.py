@@ -1,12 +1,13 @@
 """The figures of a sweep, from the results of its runs."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 from myosotis.engine.failures import counted
-from myosotis.evaluation.intervals import t_interval
+from myosotis.evaluation.intervals import Interval, t_interval
 from myosotis.pretraining.sweep.config import SweepConfig
+from myosotis.pretraining.sweep.result import MaskerDifferences, MaskerFigures, Measured, OverRatios
 from myosotis.pretraining.sweep.units import SweepUnit
 
 Finished = Sequence[tuple[SweepUnit, Any]]
@@ -43,13 +44,13 @@ def sweep_summary(finished: Finished, config: SweepConfig, *, probed: bool) -> d
     }
 
 
-def _intervals(results: Sequence[Any], measures: Sequence[str], confidence: float) -> dict[str, Any]:
-    return {kind: asdict(t_interval([result[kind] for result in results], confidence)) for kind in measures}
+def _intervals(results: Sequence[Any], measures: Sequence[str], confidence: float) -> dict[str, Interval]:
+    return {kind: t_interval([result[kind] for result in results], confidence) for kind in measures}
 
 
 def sweep_figures(
     masker: str, trained: Trained, ratios: Sequence[float], measures: Sequence[str], confidence: float
-) -> dict[str, Any]:
+) -> MaskerFigures:
     """Return a masker's figures: at every ratio, and over ratios their mean and their range, all over seeds.
 
     The mean and the range (largest less smallest) are taken for each seed first; a small range says that the choice of
@@ -65,24 +66,33 @@ def sweep_figures(
     """
     seeds = sorted({seed for name, _, seed in trained if name == masker})
     runs = [trained[masker, ratio, seed] for ratio in ratios for seed in seeds]
-    figures: dict[str, Any] = {
-        "seconds": sum(run["seconds"] for run in runs) / len(runs),
-        "failures": sum(run["failure"] is not None for run in runs),
-        "failed_runs": counted(runs, "trained"),
-        "masks": {
+    tables = {kind: [[trained[masker, ratio, seed][kind] for ratio in ratios] for seed in seeds] for kind in measures}
+    return MaskerFigures(
+        seconds=fmean(run["seconds"] for run in runs),
+        failures=sum(run["failure"] is not None for run in runs),
+        failed_runs=counted(runs, "trained"),
+        masks={
             key: [_mean([trained[masker, ratio, seed]["masks"].get(key) for seed in seeds]) for ratio in ratios]
             for key in ("ratio", "salient_share", "salience_median")
         },
-    }
-    for kind in measures:
-        table = [[trained[masker, ratio, seed][kind] for ratio in ratios] for seed in seeds]
-        figures[kind] = {
-            "values": table,
-            "at": [asdict(t_interval([row[index] for row in table], confidence)) for index in range(len(ratios))],
-            "mean": asdict(t_interval([sum(row) / len(row) for row in table], confidence)),
-            "range": asdict(t_interval([max(row) - min(row) for row in table], confidence)),
-        }
-    return figures
+        **{
+            kind: Measured(**dict(_over_ratios(table, map(_spread, table), confidence)), values=table)
+            for kind, table in tables.items()
+        },
+    )
+
+
+def _spread(row: Sequence[float]) -> float:
+    return max(row) - min(row)
+
+
+def _over_ratios(table: Sequence[Sequence[float]], ranges: Iterable[float], confidence: float) -> OverRatios:
+    """The figures of a table of seeds (rows) and ratios, with the range of each seed."""
+    return OverRatios(
+        at=[t_interval(column, confidence) for column in zip(*table, strict=True)],
+        mean=t_interval([fmean(row) for row in table], confidence),
+        range=t_interval(list(ranges), confidence),
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -93,22 +103,16 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def sweep_differences(
     trained: Trained, maskers: Sequence[str], ratios: Sequence[float], measures: Sequence[str], confidence: float
-) -> dict[str, Any]:
+) -> dict[str, MaskerDifferences]:
     """Return the differences of each masker to the first one on the same seeds: at all ratios, in mean and range."""
     first, *others = maskers
     seeds = sorted({seed for _, _, seed in trained})
-    figures: dict[str, Any] = {}
-    for name in others:
-        figures[name] = {}
-        for kind in measures:
-            rows = [
-                [[trained[masker, ratio, seed][kind] for ratio in ratios] for masker in (name, first)] for seed in seeds
-            ]
-            less = [[a - b for a, b in zip(mine, theirs, strict=True)] for mine, theirs in rows]
-            ranges = [(max(mine) - min(mine)) - (max(theirs) - min(theirs)) for mine, theirs in rows]
-            figures[name][kind] = {
-                "at": [asdict(t_interval([row[index] for row in less], confidence)) for index in range(len(ratios))],
-                "mean": asdict(t_interval([sum(row) / len(row) for row in less], confidence)),
-                "range": asdict(t_interval(ranges, confidence)),
-            }
-    return figures
+
+    def less(name: str, kind: str) -> OverRatios:
+        rows = [
+            [[trained[masker, ratio, seed][kind] for ratio in ratios] for masker in (name, first)] for seed in seeds
+        ]
+        table = [[a - b for a, b in zip(mine, theirs, strict=True)] for mine, theirs in rows]
+        return _over_ratios(table, [_spread(mine) - _spread(theirs) for mine, theirs in rows], confidence)
+
+    return {name: MaskerDifferences(**{kind: less(name, kind) for kind in measures}) for name in others}

@@ -78,7 +78,7 @@ class SweepJob(Job[SweepConfig]):
         if len(open_units) < len(results):
             self._say(f"{len(results) - len(open_units)} runs are done already")
         with (
-            self._timed("sweep"),
+            self._run.timed("sweep"),
             Executor(config.executor, str(device()), run_sweep_unit) as executor,
             progress("sweep", len(open_units)) as ticker,
         ):

@@ -16,7 +16,7 @@ Reduction = Literal["per_sample", "batch"]
 _BATCH = 32
 """The forget batch of Cha et al.; with ``reduction="batch"`` the result depends on it."""
 
-_MOST_GRADIENT_NUMBERS = 100_000_000
+_MAX_GRADIENT_VALUES = 100_000_000
 """How many numbers the gradients of a chunk of samples may hold together: 400 MB in float32."""
 
 
@@ -115,7 +115,7 @@ def _per_sample(
 
     gradients = vmap(grad(of_one), in_dims=(None, 0))
     numbers = sum(value.numel() for value in parameters.values())
-    chunk = max(1, _MOST_GRADIENT_NUMBERS // numbers)
+    chunk = max(1, _MAX_GRADIENT_VALUES // numbers)
     total = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in parameters.items()}
     for begin in range(0, len(images), chunk):
         for name, values in gradients(parameters, images[begin : begin + chunk]).items():

@@ -91,5 +91,4 @@ class UnlearnResult(Tabular):
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the outcome of each instance."""
         return [asdict(instance) for instance in self.instances]

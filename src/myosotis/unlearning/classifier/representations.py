@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from myosotis.data.images import ImageSet
 from myosotis.evaluation.cka import layer_cka, linear_cka
 
-_MOST_LAYERS = 10
+_MAX_LAYERS = 10
 
 
-def main_layers(network: nn.Module, prefix: str = "", most: int = _MOST_LAYERS) -> list[str]:
+def main_layers(network: nn.Module, prefix: str = "", most: int = _MAX_LAYERS) -> list[str]:
     """Return the names of the main parts of a network in their order: children, and the children of containers.
 
     Args:

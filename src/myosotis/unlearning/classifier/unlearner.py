@@ -35,7 +35,7 @@ from myosotis.unlearning.classifier.stopping import StopRule, forgotten, goal_ma
 
 NewLabels = Literal["runner_up", "random"]
 
-MOST_DAMAGE = 0.2
+MAX_DAMAGE = 0.2
 """Fall of the accuracy on held samples above which a warning is issued."""
 
 
@@ -246,7 +246,7 @@ def _attempt(
             answers = logits_of(network, held, settings.batch_size).argmax(dim=1)
             accuracy[name] = (answers == held.labels).float().mean().item()
             attempt.facts[f"held_accuracy_{name}"] = accuracy[name]
-        if accuracy["before"] - accuracy["after"] > MOST_DAMAGE:
+        if accuracy["before"] - accuracy["after"] > MAX_DAMAGE:
             attempt.warnings.append(
                 f"the accuracy on held samples fell from {accuracy['before']:.0%} to {accuracy['after']:.0%}: expect "
                 "damage to the rest"

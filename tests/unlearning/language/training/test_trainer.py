@@ -41,11 +41,11 @@ def test_a_model_name_and_rows_are_taken_as_they_are(tokenizer, tmp_path, settin
     assert trainer.state.global_step == 2
 
 
-MOST_WAITS = {"gd": 36, "npo": 39, "ihl": 36}
+MAX_WAITS = {"gd": 36, "npo": 39, "ihl": 36}
 """Of a step: sizes of labelled parts, rows of a batch, selections of labelled tokens, and the guard."""
 
 
-@pytest.mark.parametrize("method", MOST_WAITS)
+@pytest.mark.parametrize("method", MAX_WAITS)
 def test_a_step_waits_for_the_device_as_often_as_is_known(method, waits, trainer_for, tokenizer, tmp_path):
     """It does not wait for every weight or token; forward and backward passes of a real model take far longer."""
     found = []
@@ -55,4 +55,4 @@ def test_a_step_waits_for_the_device_as_often_as_is_known(method, waits, trainer
             trainer.train()
         found.append((counts.found, trainer.state.global_step))
     (few, one), (many, other) = found
-    assert (many - few).total() <= MOST_WAITS[method] * (other - one), dict(many - few)
+    assert (many - few).total() <= MAX_WAITS[method] * (other - one), dict(many - few)

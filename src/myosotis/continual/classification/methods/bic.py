@@ -39,7 +39,6 @@ class BiasCorrectedNet(IncrementalNet):
         return torch.cat(parts, dim=1)
 
     def forward(self, images: Float[Tensor, "n channels height width"]) -> Outputs:
-        """Return corrected logits."""
         outputs = super().forward(images)
         return Outputs(self.correct(outputs.logits), outputs.features, outputs.maps)
 
@@ -80,7 +79,6 @@ class BiC(Learner[BiCSettings]):
     least_exemplars = 2
 
     def build(self, seed: int) -> nn.Module:
-        """Return a network with corrections."""
         backbone = self._make_backbone(seed)
         return BiasCorrectedNet(backbone, LinearHead(backbone.num_features))
 
@@ -125,7 +123,6 @@ class BiC(Learner[BiCSettings]):
         )
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return cross-entropy and distillation."""
         old = None if self.teacher is None else self._teach(batch.images).logits
         return proportional_distillation(net(batch.images).logits, batch.labels, old, self.settings.temperature)
 
@@ -133,7 +130,6 @@ class BiC(Learner[BiCSettings]):
         return {"cross_entropy": functional.cross_entropy(net(batch.images).logits, batch.labels)}
 
     def linear_head(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
-        """Fold the corrections into the head."""
         sizes = torch.tensor(self.net.sizes)
         a_b = torch.stack([pair.detach().cpu() for pair in self.net.pairs]).repeat_interleave(sizes, dim=0)
         a, b = a_b.to(self.net.head.weight.device).unbind(1)

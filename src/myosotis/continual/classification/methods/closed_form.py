@@ -53,19 +53,15 @@ class ClosedForm(Learner[HeadSettings]):
     exact: ExactClassifier | None = None
 
     def build(self, seed: int) -> nn.Module:
-        """Return the frozen body."""
         return FrozenNet(self._make_backbone(seed))
 
     def stages(self, _: TaskState) -> Iterator[Stage]:
-        """Return no training."""
         return iter(())
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Raise: nothing is trained."""
         raise NotImplementedError(f"{self.card.name} has no loss")
 
     def after_task(self, task: TaskState) -> None:
-        """Add the samples of the task."""
         if self.exact is None:
             self.exact = ExactClassifier(self._spec())
         names, body, spec = self._names(), self.net.backbone, self.exact.spec

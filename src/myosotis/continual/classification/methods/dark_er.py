@@ -120,7 +120,6 @@ class DERpp(Learner[DERppSettings]):
     reservoir: LogitReservoir | None = None
 
     def before_task(self, task: TaskState) -> None:
-        """Grow; the memory replaces an old network."""
         if self.reservoir is None:
             self.reservoir = LogitReservoir(task.memory.total or 0, derive_seed(self.seed, "dark"))
         self.known = task.old
@@ -151,18 +150,15 @@ class DERpp(Learner[DERppSettings]):
         return terms
 
     def end_state(self) -> dict[str, Tensor]:
-        """Return the reservoir."""
         assert self.reservoir is not None  # noqa: S101 - a task has been learnt
         state = self.reservoir.state_dict()
         return {**state, "count": torch.tensor(state["count"]), "size": torch.tensor(self.reservoir.size)}
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the reservoir."""
         self.reservoir = LogitReservoir(int(state["size"]), derive_seed(self.seed, "dark"))
         self.reservoir.load_state_dict({name: value.cpu() for name, value in state.items()})
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
-        """Change the indices of the reservoir."""
         assert self.reservoir is not None  # noqa: S101 - a task has been learnt
         renamed = [numbers[index] for index in self.reservoir.indices.tolist()]
         self.reservoir.indices = torch.tensor(renamed, dtype=torch.long)
@@ -175,14 +171,11 @@ class DERpp(Learner[DERppSettings]):
             self.reservoir.logits = self.reservoir.logits[stays]
 
     def stored_indices(self) -> list[int]:
-        """Return the indices of the reservoir."""
         return [] if self.reservoir is None else self.reservoir.indices.tolist()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the reservoir."""
         return {} if self.reservoir is None else self.reservoir.state_dict()
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Restore the reservoir."""
         assert self.reservoir is not None  # noqa: S101 - a task has begun
         self.reservoir.load_state_dict(state)

@@ -100,7 +100,6 @@ class DER(Learner[DERSettings]):
     leaves = "The bodies of earlier tasks are frozen: unlearning trains the newest one and the head."
 
     def build(self, seed: int) -> nn.Module:
-        """Return a network without backbones."""
         return ExpandableNet(lambda number: self._make_backbone(derive_seed(seed, "expand", number)))
 
     def before_task(self, task: TaskState) -> None:
@@ -108,7 +107,6 @@ class DER(Learner[DERSettings]):
         self.grow(task.number, task.new)
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return both cross-entropies."""
         outputs = net(batch.images)
         terms = {"cross_entropy": functional.cross_entropy(outputs.logits, batch.labels)}
         if "auxiliary" in outputs.extra:
@@ -118,12 +116,10 @@ class DER(Learner[DERSettings]):
         return terms
 
     def encoder(self) -> Backbone:
-        """Return the first backbone."""
         first: Backbone = self.net.backbones[0]
         return first
 
     def after_task(self, task: TaskState) -> None:
-        """Align the head."""
         if task.number and self.settings.align:
             align_rows(self.net.head.weight, task.old)
 

@@ -55,7 +55,6 @@ class EEIL(Learner[EEILSettings]):
         self.taught = task.sizes[:-1]
 
     def stages(self, task: TaskState) -> Iterator[Stage]:
-        """Yield the training, then the balanced one."""
         yield Stage("learn", task.current, self.replayed(task), self.loss)
         if not task.number:
             return
@@ -72,7 +71,6 @@ class EEIL(Learner[EEILSettings]):
         )
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return cross-entropy and distillation."""
         logits = net(batch.images).logits
         terms = {"cross_entropy": functional.cross_entropy(logits, batch.labels)}
         if not self.taught or self.teacher is None:

@@ -29,5 +29,4 @@ class ER(Learner[ERSettings]):
     Settings = ERSettings
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the cross-entropy."""
         return {"cross_entropy": functional.cross_entropy(net(batch.images).logits, batch.labels)}

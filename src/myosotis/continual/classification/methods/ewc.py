@@ -84,7 +84,6 @@ class EWC(Learner[EWCSettings]):
     anchor: Mapping[str, Tensor]
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return cross-entropy and penalty."""
         logits = net(batch.images).logits
         if self.importance is None:
             return {"cross_entropy": functional.cross_entropy(logits, batch.labels)}
@@ -127,6 +126,5 @@ class EWC(Learner[EWCSettings]):
         return dict(self.importance or {})
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the importance."""
         self.importance = dict(state)
         self.anchor = {name: value.detach().clone() for name, value in self.net.named_parameters()}

@@ -25,5 +25,4 @@ class Finetune(Learner[FinetuneSettings]):
     reads_memory = False
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the cross-entropy."""
         return {"cross_entropy": functional.cross_entropy(net(batch.images).logits, batch.labels)}

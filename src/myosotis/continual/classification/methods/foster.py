@@ -141,7 +141,6 @@ class FOSTER(Learner[FOSTERSettings]):
         self.teacher = None
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the terms of boosting."""
         outputs = net(batch.images)
         if not outputs.extra:
             return {"cross_entropy": functional.cross_entropy(outputs.logits, batch.labels)}

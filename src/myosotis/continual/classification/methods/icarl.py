@@ -49,7 +49,6 @@ class ICaRL(Learner[ICaRLSettings]):
     means: Tensor
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return classification and distillation."""
         logits = net(batch.images).logits
         old = None if self.teacher is None else self._teach(batch.images).logits
         if self.settings.loss == "ce":
@@ -82,11 +81,9 @@ class ICaRL(Learner[ICaRLSettings]):
         return -torch.cdist(features, self.means)
 
     def end_state(self) -> dict[str, Tensor]:
-        """Return the means."""
         return {"means": self.means}
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the means."""
         self.means = state["means"]
 
     def linear_head(self) -> None:

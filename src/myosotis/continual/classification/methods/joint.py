@@ -52,5 +52,4 @@ class Joint(Learner[JointSettings]):
         yield Stage("learn", task.all_so_far, self.replayed(task), self.loss)
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the cross-entropy."""
         return {"cross_entropy": functional.cross_entropy(net(batch.images).logits, batch.labels)}

@@ -78,7 +78,6 @@ class LUCIR(Learner[LUCIRSettings]):
     signed_features = True
 
     def head(self, num_features: int) -> GrowingHead:
-        """Return a cosine head."""
         return CosineHead(num_features, self.settings.scale)
 
     def before_task(self, task: TaskState) -> None:
@@ -96,7 +95,6 @@ class LUCIR(Learner[LUCIRSettings]):
                 self.net.head.weight[label] = length * functional.normalize(features.mean(0), dim=0)
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the three terms."""
         outputs = net(batch.images)
         terms = {"cross_entropy": functional.cross_entropy(outputs.logits, batch.labels)}
         if self.teacher is None:

@@ -46,7 +46,6 @@ class LwF(Learner[LwFSettings]):
     reads_memory = False
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return cross-entropy and distillation."""
         logits = net(batch.images).logits
         if self.teacher is None:
             return {"cross_entropy": functional.cross_entropy(logits, batch.labels)}

@@ -88,7 +88,6 @@ class PODNet(Learner[PODNetSettings]):
     least_exemplars = 1
 
     def head(self, num_features: int) -> GrowingHead:
-        """Return a head of proxies."""
         return ProxyHead(num_features, self.settings.proxies, self.settings.scale)
 
     def before_task(self, task: TaskState) -> None:
@@ -137,7 +136,6 @@ class PODNet(Learner[PODNetSettings]):
         return {"nca": self._nca(net(batch.images).logits, batch.labels)}
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the three terms."""
         outputs = net(batch.images)
         terms = {"nca": self._nca(outputs.logits, batch.labels)}
         if self.teacher is None:

@@ -71,7 +71,6 @@ class SSIL(Learner[SSILSettings]):
         self.taught = task.sizes[:-1]
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return separated cross-entropy and distillation."""
         logits = net(batch.images).logits
         known = sum(self.taught)
         terms = {"separated": separated_softmax(logits, batch.labels, known)}

@@ -55,11 +55,9 @@ class WA(Learner[WASettings]):
     Settings = WASettings
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return cross-entropy and distillation."""
         old = None if self.teacher is None else self._teach(batch.images).logits
         return proportional_distillation(net(batch.images).logits, batch.labels, old, self.settings.temperature)
 
     def after_task(self, task: TaskState) -> None:
-        """Align the head."""
         if task.number:
             align_rows(self.net.head.weight, task.old)

@@ -76,7 +76,6 @@ class DKDM(SegmentationLearner[DKDMSettings]):
         return _AuxiliaryNet(self._make_body(seed))
 
     def before_task(self, task: SegmentationState) -> None:
-        """Start new heads from the auxiliary head."""
         super().before_task(task)
         if task.number:
             with torch.no_grad():
@@ -94,7 +93,6 @@ class DKDM(SegmentationLearner[DKDMSettings]):
         return [Group(self.net.body.parameters(), 1.0, 0.0), Group(old, head_rate, 0.0), Group(new, head_rate)]
 
     def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:
-        """Return the terms."""
         outputs = net(batch.images)
         logits, settings = outputs.logits.float(), self.settings
         positive = settings.first_positive if self.teacher is None else 1.0

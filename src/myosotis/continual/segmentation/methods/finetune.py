@@ -37,7 +37,6 @@ class Finetune(SegmentationLearner[FinetuneSettings]):
     Settings = FinetuneSettings
 
     def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:
-        """Return the cross-entropy."""
         target = batch.target
         if self.teacher is not None and self.settings.pseudo_labels:
             probabilities = self._teach(batch.images).logits.softmax(dim=1)

@@ -47,5 +47,4 @@ class Joint(SegmentationLearner[JointSettings]):
             self.grow(number, size)
 
     def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:
-        """Return the cross-entropy."""
         return {"cross_entropy": self.plain(net(batch.images).logits, batch.target)}

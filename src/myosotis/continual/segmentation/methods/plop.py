@@ -60,16 +60,13 @@ class PLOP(SegmentationLearner[PLOPSettings]):
             self.thresholds = median_entropies(self.teacher, task)
 
     def task_state(self) -> dict[str, Tensor]:
-        """Return the medians."""
         return {} if self.teacher is None else {"thresholds": self.thresholds}
 
     def load_task_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the medians."""
         if "thresholds" in state:
             self.thresholds = state["thresholds"]
 
     def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:
-        """Return the terms."""
         outputs = net(batch.images)
         if self.teacher is None:
             return {"cross_entropy": self.plain(outputs.logits, batch.target)}

@@ -46,7 +46,6 @@ class BarlowTwins(Base[BarlowTwinsSettings]):
 
     @property
     def dim(self) -> int:
-        """Number of entries of an embedding."""
         return self.settings.dim
 
     @property
@@ -55,9 +54,7 @@ class BarlowTwins(Base[BarlowTwinsSettings]):
         return {"off_diagonal": self.settings.off_diagonal, "scale": self.settings.scale}
 
     def projector(self, width: int) -> nn.Module:
-        """Return three linear layers with normalisation."""
         return perceptron(width, self.settings.hidden, self.settings.dim, layers=3, norm=True)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
-        """Return the loss of a batch."""
         return redundancy_reduction(*step.out.embeddings, **self.distillation_options)

@@ -59,15 +59,12 @@ class MoCo(Base[MoCoSettings]):
 
     @property
     def dim(self) -> int:
-        """Number of entries of an embedding."""
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:
-        """Return two linear layers."""
         return perceptron(width, self.settings.hidden, self.settings.dim, norm=False)
 
     def attach(self, net: SslNetwork) -> None:
-        """Create momentum copy and queue."""
         self.target = MomentumCopy(net.encoder, net.projector)
         self.queue = EmbeddingQueue(self.settings.queue, self.settings.dim)
 
@@ -84,7 +81,6 @@ class MoCo(Base[MoCoSettings]):
             raise SettingsError(f"a queue of {self.settings.queue} is smaller than a batch of {batch}")
 
     def keys(self, views: Pair) -> Pair | None:
-        """Return unit vectors."""
         keys = super().keys(views)
         return None if keys is None else unit_pair(keys)
 
@@ -93,7 +89,6 @@ class MoCo(Base[MoCoSettings]):
         return self.settings.momentum, self.settings.final_momentum
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
-        """Return the mean of both directions."""
         assert self.queue is not None  # noqa: S101 - attached
         assert step.keys is not None  # noqa: S101 - there is a copy
         q, keys = unit_pair(step.out.embeddings), step.keys

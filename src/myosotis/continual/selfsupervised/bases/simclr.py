@@ -43,13 +43,10 @@ class SimCLR(Base[SimCLRSettings]):
 
     @property
     def dim(self) -> int:
-        """Number of entries of an embedding."""
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:
-        """Return two linear layers."""
         return perceptron(width, self.settings.hidden, self.settings.dim, norm=False)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
-        """Return the loss of a batch."""
         return pairwise_contrast(*step.out.embeddings, self.settings.temperature)

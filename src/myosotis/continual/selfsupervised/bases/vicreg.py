@@ -47,15 +47,12 @@ class VICReg(Base[VICRegSettings]):
 
     @property
     def dim(self) -> int:
-        """Number of entries of an embedding."""
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:
-        """Return three linear layers with normalisation."""
         return perceptron(width, self.settings.hidden, self.settings.dim, layers=3, norm=True)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
-        """Return the loss of a batch."""
         settings = self.settings
         return variance_invariance_covariance(
             *step.out.embeddings, settings.invariance, settings.variance, settings.covariance

@@ -72,7 +72,6 @@ class DER(SslLearner[DERSettings]):
         return terms
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
-        """Return one term."""
         return {"ssl": self.base.loss(step)}
 
     def after_task(self, task: SslTask, remembered: Int[Tensor, " n"]) -> None:
@@ -91,6 +90,5 @@ class DER(SslLearner[DERSettings]):
         return super().end_state() | {"dark.indices": self._indices, "dark.features": self._features}
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore both."""
         super().load_end_state(state)
         self._indices, self._features = state["dark.indices"].cpu(), state["dark.features"].cpu()

@@ -63,7 +63,6 @@ class EWC(SslLearner[EWCSettings]):
         return [(f"{part}.{name}", weight) for part, module in parts for name, weight in module.named_parameters()]
 
     def to(self, device: torch.device) -> None:
-        """Move everything to a device."""
         super().to(device)
         self._importance = {name: value.to(device) for name, value in self._importance.items()}
         self._anchor = {name: value.to(device) for name, value in self._anchor.items()}
@@ -110,7 +109,6 @@ class EWC(SslLearner[EWCSettings]):
         return state | {f"ewc.anchor.{name}": value for name, value in self._anchor.items()}
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore all of them."""
         super().load_end_state(state)
         self._any = bool(state["ewc.any"])
         for kind, own in (("importance", self._importance), ("anchor", self._anchor)):

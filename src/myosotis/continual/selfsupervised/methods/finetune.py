@@ -26,5 +26,4 @@ class Finetune(SslLearner[NoSettings]):
     keeps_past = False
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
-        """Return one term."""
         return {"ssl": self.base.loss(step)}

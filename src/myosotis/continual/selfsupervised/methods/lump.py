@@ -56,5 +56,4 @@ class LUMP(SslLearner[LUMPSettings]):
         return (first, second), batch.samples
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002
-        """Return one term."""
         return {"ssl": self.base.loss(step)}

@@ -77,7 +77,6 @@ class PNR(Distilled[PNRSettings]):
         self.past_queue = EmbeddingQueue(base.settings.queue, base.dim) if isinstance(base, MoCo) else None
 
     def to(self, device: Any) -> None:
-        """Move everything to a device."""
         super().to(device)
         if self.past_queue is not None:
             self.past_queue.to(device)
@@ -164,7 +163,6 @@ class PNR(Distilled[PNRSettings]):
         return state
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore both."""
         super().load_end_state(state)
         if self.past_queue is not None:
             own = {name.removeprefix("past_queue."): v for name, v in state.items() if name.startswith("past_queue.")}

@@ -43,16 +43,16 @@ def audit(context: JobContext, name: str, model: nn.Module) -> Audit:
 
     def timed() -> dict[str, Any]:
         context.say("auditing the reference model" if name == "reference" else f"auditing the model {name}")
-        with context.timed("audit"):
+        with context.run.timed("audit"):
             return measure(context, model, copies=True).as_json()
 
-    return Audit.read(context.stored_or(f"audit-{name}", timed))
+    return Audit.read(context.run.stored_or(f"audit-{name}", timed))
 
 
 def distances(context: JobContext, model: nn.Module, others: Mapping[str, nn.Module]) -> dict[str, Any]:
     """Return how differently a model and each of others answer, set by set."""
     sets = context.sets.audited
-    with context.timed("audit"):
+    with context.run.timed("audit"):
         logits = {name: predict(model, images) for name, images in sets.items()}
         return {
             other_name: {name: output_distances(logits[name], predict(other, images)) for name, images in sets.items()}
@@ -80,11 +80,11 @@ def stress(context: JobContext, models: Mapping[str, nn.Module]) -> dict[str, An
     def alter() -> dict[str, Any]:
         return {name: copies_accuracy(model, images, labels, context.config.seed) for name, model in models.items()}
 
-    with context.timed("stress"):
+    with context.run.timed("stress"):
         if settings.relearning is not None and len(forget) > 1:
-            results["relearning"] = context.stored_or("relearning", relearn)
+            results["relearning"] = context.run.stored_or("relearning", relearn)
         if settings.copies:
-            results["copies"] = context.stored_or("copies", alter)
+            results["copies"] = context.run.stored_or("copies", alter)
     return results
 
 
@@ -93,7 +93,7 @@ def similarity(context: JobContext, original: nn.Module, model: nn.Module) -> di
 
     def timed() -> dict[str, Any]:
         layers = main_layers(original.get_submodule(context.models.body), f"{context.models.body}.")
-        with context.timed("cka"):
+        with context.run.timed("cka"):
             return {
                 "layers": layers,
                 "similarity": layer_similarity(
@@ -102,4 +102,4 @@ def similarity(context: JobContext, original: nn.Module, model: nn.Module) -> di
                 "images": _CKA_IMAGES,
             }
 
-    return context.stored_or("cka", timed)  # type: ignore[no-any-return]
+    return context.run.stored_or("cka", timed)  # type: ignore[no-any-return]

@@ -1,10 +1,8 @@
 """The context of a job's phases: configuration, images, models, run and progress."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,9 +29,6 @@ class JobContext:
         new_labels: New labels of the instances, or the rule that finds them.
         run: The open run.
         say: Takes one line at a time about what is going on.
-        timed: Adds the time of a block to that of a phase.
-        stored_or: Returns the intermediate result of a name, computed first if the run has none.
-        publish: Writes a directory of the run.
         log: Appends an event to ``metrics.jsonl``.
     """
 
@@ -44,9 +39,6 @@ class JobContext:
     new_labels: Tensor | NewLabels
     run: Run
     say: Say
-    timed: Callable[[str], AbstractContextManager[None]]
-    stored_or: Callable[[str, Callable[[], Any]], Any]
-    publish: Callable[[Callable[[Path], None], str], None]
     log: Callable[[Mapping[str, Any]], None]
 
     @cached_property
@@ -60,4 +52,4 @@ class JobContext:
 
     def save(self, model: nn.Module, name: str = "model") -> None:
         """Write a model into a directory of the run."""
-        self.publish(lambda path: self.models.save(model, path), name)
+        self.run.publish(lambda path: self.models.save(model, path), name)

@@ -72,9 +72,6 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
             self._new_labels,
             self._run,
             self._say,
-            self._timed,
-            self._kept_or,
-            self.publish,
             self.log,
         )
 
@@ -128,7 +125,7 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
         return {**result, "lineage": lineage, "cost": self._cost(model, outcome)}
 
     def _cost(self, model: nn.Module, outcome: Mapping[str, Any]) -> dict[str, Any]:
-        seconds = self._seconds()
+        seconds = self._run.seconds()
         training = seconds.get("train_reference", seconds.get("train_target"))
         if self._run.kept("training-resumed.json"):
             training = None  # what an interrupted session spent on it is not known

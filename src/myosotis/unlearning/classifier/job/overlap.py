@@ -16,7 +16,7 @@ from myosotis.unlearning.classifier.job.models import Models
 from myosotis.unlearning.classifier.representations import main_layers
 
 _MOST = 500  # sampled images of a side
-_MOST_VALUES = 2**24  # of their pixels
+_MAX_VALUES = 2**24  # of their pixels
 _LISTED = 5
 _SURE = 0.9
 
@@ -73,7 +73,7 @@ def layer_below_head(network: nn.Module) -> str:
 
 
 def _feature_lines(seed: int, forget: ImageSet, remaining: ImageSet, models: Models) -> list[str]:
-    most = max(2, min(_MOST, _MOST_VALUES // forget.images[0].numel()))
+    most = max(2, min(_MOST, _MAX_VALUES // forget.images[0].numel()))
     sides = [images.subset(images.shuffled(seed, "overlap")[:most]) for images in (forget, remaining)]
     model = models.base.to(device())
     try:

@@ -1,17 +1,15 @@
 """The report of a classifier unlearning run, and of several side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from myosotis.engine.run import Run
-from myosotis.report.comparison import runs_table
+from myosotis.report.comparison import side_by_side
 from myosotis.report.document import Document, Row, Table, Verdict
 from myosotis.report.groups import number_text, run_names
 from myosotis.report.person import person_page
 from myosotis.report.sections import (
     count_text,
-    differing_settings,
     environment_section,
     run_facts,
     without_folders,
@@ -32,27 +30,29 @@ from myosotis.unlearning.classifier.job.report_sections import (
 )
 from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS, STOP_REASONS, share_text
 from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, headline_of, verdicts_of
+from myosotis.unlearning.classifier.job.result import ClassifierResult
 from myosotis.unlearning.classifier.methods import METHODS
 
 _MODELS = ("path", "architecture", "learner")
 
 
-def describe(run: Run) -> Document:
+def describe(run: Run, model: type[ClassifierResult] = ClassifierResult) -> Document:
     """Return the report of a finished run.
 
     Args:
         run: A run of the kind ``unlearn-classifier``.
+        model: Model of its result.
     """
-    result, config = run.result(), run.settings()
+    result, config = run.result_as(model), run.settings()
     return Document(
-        title=f"Unlearning report: {result['name']}",
+        title=f"Unlearning report: {result.name}",
         subtitle=_subtitle(result),
         headline=headline_of(result),
         facts=run_facts(
             run,
-            METHODS.card(result["method"]).title,
+            METHODS.card(result.method).title,
             model=without_folders(next(config["model"][key] for key in _MODELS if config["model"].get(key))),
-            hashes=[result["lineage"]["model_in"], result["lineage"]["model_out"]],
+            hashes=[result.lineage["model_in"], result.lineage["model_out"]],
         ),
         verdicts=verdicts_of(result),
         limits=limits(result),
@@ -74,68 +74,71 @@ def describe(run: Run) -> Document:
     )
 
 
-def for_person(run: Run) -> str:
+def for_person(run: Run, model: type[ClassifierResult] = ClassifierResult) -> str:
     """Return half a page about a finished run in plain words.
 
     Args:
         run: A run of the kind ``unlearn-classifier``.
+        model: Model of its result.
     """
-    result = run.result()
-    verdict = result["verdict"]
-    noticeable = verdict["as_unseen"] is not True
+    result = run.result_as(model)
+    verdict = result.verdict
     return person_page(
         result,
+        {name: getattr(verdict, name) for name in ("known", "forgotten", "kept", "sure")},
         noun="picture",
-        count=result["images"]["forget"],
-        noticeable=noticeable,
-        by_guessing=verdict["control"]["against_of"] == "chance",
+        count=result.images.forget,
+        noticeable=verdict.as_unseen is not True,
+        by_guessing=verdict.control.against_of == "chance",
     )
 
 
-def compare(runs: Sequence[Run]) -> Document:
+def compare(runs: Sequence[Run], model: type[ClassifierResult] = ClassifierResult) -> Document:
     """Return a report that puts finished runs side by side.
 
     Args:
         runs: At least two runs, all of the kind ``unlearn-classifier``.
+        model: Model of their results.
     """
-    results = [run.result() for run in runs]
-    names = run_names(runs, results)
+    results = [run.result_as(model) for run in runs]
+    names = run_names(runs)
     verdicts = [verdicts_of(result) for result in results]
-    methods = [METHODS.card(result["method"]).title for result in results]
+    methods = [METHODS.card(result.method).title for result in results]
     rows = [
         Row(
             f"{label}: accuracy",
-            [share_text(result["metrics"]["after"].get(key, {}).get("accuracy")) for result in results],
+            [share_text(result.metrics["after"].get(key, {}).get("accuracy")) for result in results],
         )
         for key, label in SETS.items()
     ]
     rows += [
-        Row("Steps", [str(result["unlearning"]["steps"]) for result in results]),
-        Row("Stop reason", [STOP_REASONS[result["unlearning"]["stop_reason"]] for result in results]),
-        Row("Goal", [result["goal"] for result in results]),
-        Row("Seconds of unlearning", [f"{result['unlearning']['seconds']:.1f}" for result in results]),
+        Row("Steps", [str(result.unlearning.steps) for result in results]),
+        Row("Stop reason", [STOP_REASONS[result.unlearning.stop_reason] for result in results]),
+        Row("Goal", [result.goal for result in results]),
+        Row("Seconds of unlearning", [f"{result.unlearning.seconds:.1f}" for result in results]),
     ]
-    return Document(
+    return side_by_side(
+        runs,
+        methods,
+        verdicts,
         title="Unlearning runs side by side",
         subtitle=f"{len(runs)} runs, the model after unlearning in each",
-        verdicts=[replace(verdict, subject=name) for name, own in zip(names, verdicts, strict=True) for verdict in own],
         limits=list(dict.fromkeys(limit for result in results for limit in limits(result))),
-        overview=[runs_table(runs, names, methods, verdicts)],
         table=Table("After unlearning", names, rows, "Measure"),
-        sections=[differing_settings(runs, names)],
     )
 
 
-def describe_audit(run: Run, results: Mapping[str, Any]) -> Document:
+def describe_audit(run: Run, results: Mapping[str, Any], model: type[ClassifierResult] = ClassifierResult) -> Document:
     """Return the report of a second audit of a run's model.
 
     Args:
         run: A finished run.
         results: Return value of
             :meth:`~myosotis.unlearning.classifier.job.job.ClassifierUnlearningJob.audit_again`.
+        model: Model of its result.
     """
-    result = run.result()
-    reported = result["metrics"]["after"]
+    result = run.result_as(model)
+    reported = result.metrics["after"]
     rows = [
         Row(
             f"{label}: accuracy",
@@ -149,7 +152,7 @@ def describe_audit(run: Run, results: Mapping[str, Any]) -> Document:
         sections.append(shadow_section(results["shadow"]))
         rows += [Row(row.name, ["-", *row.cells], row.note) for table in sections[0].tables for row in table.rows]
     return Document(
-        title=f"Audit: {result['name']}",
+        title=f"Audit: {result.name}",
         subtitle="",
         verdicts=[
             Verdict("Is it the model that was reported?", "By the hash of its weights.", results["model_matches"]),
@@ -161,29 +164,29 @@ def describe_audit(run: Run, results: Mapping[str, Any]) -> Document:
     )
 
 
-def _subtitle(result: Mapping[str, Any]) -> str:
-    images = result["images"]
+def _subtitle(result: ClassifierResult) -> str:
+    images = result.images
     goal = {
         "misclassify": "any other answer than the true one",
         "relabel": "a new label",
         "as_unseen": "the answer of a model that never saw it",
-    }[result["goal"]]
+    }[result.goal]
     return (
-        f"{count_text(images['forget'], 'instance')} to forget of {len(result['classes'])} classes; "
-        f"{images['remaining']} other training images and {images['test']} test images. Goal: {goal}. "
-        f"Method: {METHODS.card(result['method']).title}. Seed {result['seed']}."
+        f"{count_text(images.forget, 'instance')} to forget of {len(result.classes)} classes; "
+        f"{images.remaining} other training images and {images.test} test images. Goal: {goal}. "
+        f"Method: {METHODS.card(result.method).title}. Seed {result.seed}."
     )
 
 
-def _main_table(result: Mapping[str, Any]) -> Table:
-    metrics = result["metrics"]
+def _main_table(result: ClassifierResult) -> Table:
+    metrics = result.metrics
     models = [name for name in MODELS if name in metrics]
     rows = []
     for key, label in SETS.items():
         if key not in metrics["after"]:
             continue
         measured = [metrics[name][key] for name in models]
-        note = f"of {result['images']['audited'][key]} images"
+        note = f"of {result.images.audited[key]} images"
         rows.append(Row(f"{label}: accuracy", [share_text(values["accuracy"]) for values in measured], note))
         rows.append(
             Row(f"{label}: loss", [number_text(values["loss"]) for values in measured], "mean cross-entropy, nats")
@@ -202,7 +205,7 @@ def _main_table(result: Mapping[str, Any]) -> Table:
             rows.append(Row(f"{label}: worst class", worst))
     about = "; the reference never saw the forgotten instances" if "reference" in models else ""
     return Table(
-        f"Share with {result['verdict']['confidence']:.0%} interval{about}",
+        f"Share with {result.verdict.confidence:.0%} interval{about}",
         [MODELS[name] for name in models],
         rows,
         "Measure",

@@ -8,6 +8,7 @@ from myosotis.engine.run import Run
 from myosotis.report.document import Figure
 from myosotis.report.figures import Line, curves, image_sheet
 from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS
+from myosotis.unlearning.classifier.job.result import ClassifierResult
 
 _COLOURS = {"forget": "forget", "remaining": "retain", "held_remaining": "general", "test": "unseen"}
 _MODEL_COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
@@ -18,7 +19,7 @@ def _curve(events: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], 
     return [float(x) for x, _ in points], [y for _, y in points]
 
 
-def run_figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
+def run_figures(run: Run, result: ClassifierResult) -> list[Figure]:
     """Return the plots of a run: forgetting, loss terms, relearning, similarity of layers.
 
     Args:
@@ -30,16 +31,16 @@ def run_figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
     return [figure for figure in figures if figure is not None]
 
 
-def _forgetting(events: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Figure | None:
+def _forgetting(events: Sequence[Mapping[str, Any]], result: ClassifierResult) -> Figure | None:
     if not any("forget_accuracy" in event for event in events):
         return None
     x, y = _curve(events, "forget_accuracy")
     levels = {}
-    unseen = result["verdict"]["unseen"]
-    if unseen is not None:
-        levels = {unseen["against_of"].split(",")[0]: (unseen["against"]["mean"], "unseen")}
-    start = result["metrics"]["before"]["forget"]["accuracy"]["mean"]
-    again = " It rises where the next request begins." if result["unlearning"]["requests"] else ""
+    unseen = result.verdict.unseen
+    if unseen is not None and unseen.against is not None:
+        levels = {unseen.against_of.split(",")[0]: (unseen.against.mean, "unseen")}
+    start = result.metrics["before"]["forget"]["accuracy"]["mean"]
+    again = " It rises where the next request begins." if result.unlearning.requests else ""
     return curves(
         [Line("forget set", [0, *x], [start, *y], "forget")],
         "Accuracy on the forget set while it is unlearnt. Below the line the model errs more on the instances "
@@ -75,8 +76,8 @@ def _terms(events: Sequence[Mapping[str, Any]]) -> Figure | None:
     )
 
 
-def _relearning(result: Mapping[str, Any]) -> Figure | None:
-    relearning = result["stress"].get("relearning")
+def _relearning(result: ClassifierResult) -> Figure | None:
+    relearning = result.stress.get("relearning")
     if relearning is None:
         return None
     lines = [
@@ -99,8 +100,8 @@ def _relearning(result: Mapping[str, Any]) -> Figure | None:
     )
 
 
-def _similarity(result: Mapping[str, Any]) -> Figure | None:
-    similarity = result.get("cka")
+def _similarity(result: ClassifierResult) -> Figure | None:
+    similarity = result.cka
     if similarity is None:
         return None
     layers = list(range(1, len(similarity["layers"]) + 1))
@@ -113,7 +114,7 @@ def _similarity(result: Mapping[str, Any]) -> Figure | None:
         )
         for name, values in similarity["similarity"].items()
     ]
-    count = min(result["images"]["forget"], similarity["images"])
+    count = min(result.images.forget, similarity["images"])
     caution = "" if count >= similarity["images"] else f" With {count} images the forget curve is too high."
     return curves(
         lines,

@@ -22,6 +22,7 @@ from myosotis.unlearning.classifier.job.report_terms import (
     forget_membership,
     share_text,
 )
+from myosotis.unlearning.classifier.job.result import ClassifierResult
 from myosotis.unlearning.classifier.methods import METHODS
 
 _SHOWN = 16
@@ -35,24 +36,24 @@ _COPIES = {
 }
 
 
-def variant_sections(result: Mapping[str, Any]) -> list[Section]:
+def variant_sections(result: ClassifierResult) -> list[Section]:
     """Return the methods side by side, if the run compared some."""
-    if not result["variants"]:
+    if not result.variants:
         return []
-    own = {
-        "name": f"{result['goal']}, {result['method']} (this run)",
-        "converged": result["unlearning"]["converged"],
-        "steps": result["unlearning"]["steps"],
-        "seconds": result["unlearning"]["seconds"],
-        "metrics": result["metrics"]["after"],
+    own: dict[str, Any] = {
+        "name": f"{result.goal}, {result.method} (this run)",
+        "converged": result.unlearning.converged,
+        "steps": result.unlearning.steps,
+        "seconds": result.unlearning.seconds,
+        "metrics": result.metrics["after"],
     }
     rows = []
     sets = [key for key in SETS if key in own["metrics"]]
-    for entry in (own, *result["variants"]):
+    for entry in (own, *result.variants):
         cells = [number_text(entry["metrics"].get(key, {}).get("accuracy", {}).get("mean")) for key in sets]
         converged = "yes" if entry["converged"] else "no"
         rows.append(Row(entry["name"], [*cells, converged, str(entry["steps"]), f"{entry['seconds']:.1f}"]))
-    before = result["metrics"]["before"]
+    before = result.metrics["before"]
     text = "; ".join(f"{SETS[key].lower()} {before[key]['accuracy']['mean']:.3f}" for key in SETS if key in before)
     columns = [*(f"{SETS[key]} accuracy" for key in sets), "Converged", "Steps", "Seconds"]
     return [
@@ -64,9 +65,9 @@ def variant_sections(result: Mapping[str, Any]) -> list[Section]:
     ]
 
 
-def request_sections(result: Mapping[str, Any]) -> list[Section]:
+def request_sections(result: ClassifierResult) -> list[Section]:
     """Return the accuracy on each request after each later one, if there were several."""
-    requests = result["unlearning"]["requests"]
+    requests = result.unlearning.requests
     if not requests:
         return []
     ends = [
@@ -94,16 +95,16 @@ def request_sections(result: Mapping[str, Any]) -> list[Section]:
     ]
 
 
-def membership_section(result: Mapping[str, Any]) -> Section:
+def membership_section(result: ClassifierResult) -> Section:
     """Return the results of the attack by the loss."""
-    models = [name for name in MODELS if name in result["metrics"]]
+    models = [name for name in MODELS if name in result.metrics]
     if forget_membership(result) is None:
         return Section(
             "Membership inference", ["Not measured: the attack needs test images of the classes of the instances."]
         )
     rows = []
     for key in ("forget", "remaining"):
-        attacks = [result["metrics"][name]["membership"].get(key) for name in models]
+        attacks = [result.metrics[name]["membership"].get(key) for name in models]
         if None in attacks:
             continue
         label = SETS[key]
@@ -132,9 +133,9 @@ def membership_section(result: Mapping[str, Any]) -> Section:
     )
 
 
-def shadow_sections(result: Mapping[str, Any]) -> list[Section]:
+def shadow_sections(result: ClassifierResult) -> list[Section]:
     """Return the results of the attacks with shadow models, if there were any."""
-    return [] if result.get("shadow") is None else [shadow_section(result["shadow"])]
+    return [] if result.shadow is None else [shadow_section(result.shadow)]
 
 
 def shadow_section(shadow: Mapping[str, Any]) -> Section:
@@ -170,9 +171,9 @@ def shadow_section(shadow: Mapping[str, Any]) -> Section:
     )
 
 
-def stress_sections(result: Mapping[str, Any]) -> list[Section]:
+def stress_sections(result: ClassifierResult) -> list[Section]:
     """Return the accuracy on changed copies and the speed of relearning."""
-    copies, relearning = result["stress"].get("copies"), result["stress"].get("relearning")
+    copies, relearning = result.stress.get("copies"), result.stress.get("relearning")
     tables = []
     paragraphs = []
     if copies is not None:
@@ -197,9 +198,9 @@ def stress_sections(result: Mapping[str, Any]) -> list[Section]:
     return [Section("Stress", paragraphs, tables)] if paragraphs else []
 
 
-def class_section(result: Mapping[str, Any]) -> Section:
+def class_section(result: ClassifierResult) -> Section:
     """Return accuracy by class."""
-    metrics = result["metrics"]
+    metrics = result.metrics
     models = [name for name in MODELS if name in metrics]
     tables = []
     for key, label in SETS.items():
@@ -212,9 +213,9 @@ def class_section(result: Mapping[str, Any]) -> Section:
     return Section("By class", [], tables)
 
 
-def instance_section(result: Mapping[str, Any]) -> Section:
+def instance_section(result: ClassifierResult) -> Section:
     """Return the outcome for every instance, and the duplicates among the remaining images."""
-    classes = result["classes"]
+    classes = result.classes
     rows = [
         Row(
             instance["fingerprint"][:_SHOWN],
@@ -228,29 +229,29 @@ def instance_section(result: Mapping[str, Any]) -> Section:
                 "yes" if instance["forgotten"] else "no",
             ],
         )
-        for instance in result["unlearning"]["instances"]
+        for instance in result.unlearning.instances
     ]
     columns = ["True class", "Before", "After", "p before", "p after", "Margin", "Forgotten"]
-    duplicates = result["images"]["duplicates"]
+    duplicates = result.images.duplicates
     text = (
         f"Of the other training images, {duplicates['same']} equal an instance and {duplicates['near']} nearly do: "
         "the model may know it by them."
         if duplicates["same"] or duplicates["near"]
         else "No other training image equals, or nearly equals, one of the instances."
-        if result["images"]["remaining"]
+        if result.images.remaining
         else "There were no remaining images that could hold duplicates."
     )
     return Section("Instances", [text], [Table("Every instance", columns, rows, "Fingerprint")])
 
 
-def done_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
+def done_section(result: ClassifierResult, config: Mapping[str, Any]) -> Section:
     """Return the method, how its training went, what it cost, and every setting."""
-    unlearning, cost = result["unlearning"], result["cost"]
-    phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in cost["seconds"].items())
-    share = cost["share_of_retraining"]
+    unlearning, cost = result.unlearning, result.cost
+    phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in cost.seconds.items())
+    share = cost.share_of_retraining
     of_retraining = "" if share is None else f", {share:.1%} of the time of training"
-    facts = "; ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in unlearning["facts"].items())
-    drift = unlearning["batch_norm_drift"]
+    facts = "; ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in unlearning.facts.items())
+    drift = unlearning.batch_norm_drift
     moved = (
         ""
         if drift is None
@@ -258,22 +259,22 @@ def done_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sectio
     )
     notes = [
         "The method trained on remaining images too."
-        if result["reads_retain"]
+        if result.reads_retain
         else "The method read no image but those to be forgotten; other images were used to measure only.",
-        f"It ended after {count_text(unlearning['steps'], 'step')} and {unlearning['seconds']:.1f} s{of_retraining}: "
-        f"{STOP_REASONS[unlearning['stop_reason']]}.{moved}",
+        f"It ended after {count_text(unlearning.steps, 'step')} and {unlearning.seconds:.1f} s{of_retraining}: "
+        f"{STOP_REASONS[unlearning.stop_reason]}.{moved}",
         *([f"Figures of its preparation: {facts}."] if facts else []),
-        f"Wall time of the whole job: {phases}. Peak memory {cost['peak_memory_bytes'] / 1e9:.1f} GB; "
-        f"{cost['parameters']:,} parameters.",
-        *(f"Warning: {warning}." for warning in unlearning["warnings"]),
+        f"Wall time of the whole job: {phases}. Peak memory {cost.peak_memory_bytes / 1e9:.1f} GB; "
+        f"{cost.parameters:,} parameters.",
+        *(f"Warning: {warning}." for warning in unlearning.warnings),
     ]
-    return method_section([METHODS.card(result["method"])], config, notes=notes)
+    return method_section([METHODS.card(result.method)], config, notes=notes)
 
 
-def request_and_lineage(result: Mapping[str, Any]) -> Section:
+def request_and_lineage(result: ClassifierResult) -> Section:
     """Return the deletion request, if it is described, and the models and images that went in and out."""
-    lineage = result["lineage"]
-    untreated, tables = request_tables(result["request"])
+    lineage = result.lineage
+    untreated, tables = request_tables(result.request)
     notes = [
         "Whoever has the run's salt and an image can find the image by its fingerprint, of which the table of images "
         f"has the first {_SHOWN} digits and result.json all; an image cannot be recovered from its fingerprint.",
@@ -285,7 +286,7 @@ def request_and_lineage(result: Mapping[str, Any]) -> Section:
     return replace(section, paragraphs=[*section.paragraphs, *notes], tables=[*tables, *section.tables])
 
 
-def limits(result: Mapping[str, Any]) -> list[str]:
+def limits(result: ClassifierResult) -> list[str]:
     """Return what the figures do not show."""
     wrong = (
         "A model that was made to misclassify an instance, or to give it another label, is not a model that never saw "
@@ -293,18 +294,18 @@ def limits(result: Mapping[str, Any]) -> list[str]:
         "error that it was unlearned."
     )
     paragraphs = [
-        *([wrong] if result["verdict"]["by_goal"] else []),
+        *([wrong] if result.verdict.by_goal else []),
         "Copies elsewhere (the model that came in, checkpoints, backups, caches, the training set) are not checked.",
         "The tests cover answers, losses and representations. They do not try to reconstruct images, nor to model a "
         "stronger attacker.",
     ]
-    if "shadow" not in result:
+    if result.shadow is None:
         paragraphs.append("No shadow models were trained, so no attacker who repeats the whole procedure was tried.")
-    if result["verdict"]["unseen"] is not None and "reference" not in result["metrics"]:
+    if result.verdict.unseen is not None and "reference" not in result.metrics:
         paragraphs.append(
             "Without a retrained reference, the accuracy on test images of the same classes stands for that of a model "
             "that never saw the instances; on hard instances it would be lower."
         )
-    if result["verdict"]["unseen"] is None:
+    if result.verdict.unseen is None:
         paragraphs.append("Without test images or a reference, the level of unseen instances is not known.")
     return paragraphs

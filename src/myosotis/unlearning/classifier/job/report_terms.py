@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from myosotis.report.groups import interval_text
+from myosotis.unlearning.classifier.job.result import ClassifierResult
 
 SETS = {"forget": "Forget", "remaining": "Remaining", "held_remaining": "Remaining, held out", "test": "Test"}
 MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
@@ -29,7 +30,7 @@ def auc_text(value: Mapping[str, Any]) -> str:
     return interval_text(value["auc"], value["low"], value["high"])
 
 
-def forget_membership(result: Mapping[str, Any], model: str = "after") -> Mapping[str, Any] | None:
+def forget_membership(result: ClassifierResult, model: str = "after") -> Mapping[str, Any] | None:
     """Return the result of membership inference on the forgotten instances; None without test images."""
-    attack: Mapping[str, Any] | None = result["metrics"].get(model, {}).get("membership", {}).get("forget")
+    attack: Mapping[str, Any] | None = result.metrics.get(model, {}).get("membership", {}).get("forget")
     return attack

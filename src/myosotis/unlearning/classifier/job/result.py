@@ -7,7 +7,7 @@ import torch
 
 from myosotis.data.images import ImageSet
 from myosotis.engine.files import write_json
-from myosotis.engine.result import Cost, OpenPart, Result, ResultPart
+from myosotis.engine.result import Cost, Result, ResultPart
 from myosotis.report.pictures import encoded_png
 from myosotis.unlearning.classifier.audit import Audit
 from myosotis.unlearning.classifier.job.context import JobContext
@@ -33,7 +33,7 @@ class ImageCounts(ResultPart):
     remaining ones that nearly do (``near``)."""
 
 
-class Unlearning(OpenPart):
+class Unlearning(ResultPart):
     """What became of the model and of the instances."""
 
     converged: bool
@@ -44,6 +44,16 @@ class Unlearning(OpenPart):
     """Optimisation steps."""
     seconds: float
     """Wall time, preparation included."""
+    min_margin: float
+    """Smallest margin of all instances: logits beyond the decision boundary."""
+    facts: dict[str, float]
+    """Figures of the method's preparation."""
+    batch_norm_drift: float | None
+    """Mean change of running means in old standard deviations; null without batch normalisation."""
+    warnings: list[str]
+    """Warnings for the reader."""
+    requests: list[dict[str, Any]] | None
+    """Outcome of each of several requests; null for one."""
     instances: list[dict[str, Any]]
     """For each instance its fingerprint, predictions, probabilities and margin."""
 
@@ -61,6 +71,8 @@ class ClassifierResult(Result):
     """Result of ``unlearn classifier``."""
 
     kind: Literal["unlearn-classifier"]
+    method: str
+    """Name of the method."""
     goal: str
     """Goal of the unlearning."""
     classes: list[str]

@@ -65,10 +65,10 @@ class ShadowAuditing:
 
         def timed() -> dict[str, Any]:
             context.say(title)
-            with context.timed("shadow"):
+            with context.run.timed("shadow"):
                 return asdict(self._pair(number, title))
 
-        return context.stored_or(f"shadow-{number}", timed)
+        return context.run.stored_or(f"shadow-{number}", timed)
 
     def _pair(self, number: int, title: str) -> ShadowPair:
         context, config = self._context, self._context.config

@@ -38,7 +38,7 @@ def taught(context: JobContext, name: str, images: ImageSet | None) -> Normalize
         model = context.fresh(context.config.seed).to(device())
         if newest_complete(checkpoints / f"train-{name}") is not None:
             context.run.keep("training-resumed.json", True)
-        with context.timed(f"train_{name}"):
+        with context.run.timed(f"train_{name}"):
             train_classifier(
                 model,
                 images.images,

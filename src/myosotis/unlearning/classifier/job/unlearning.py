@@ -51,7 +51,7 @@ class Unlearning:
         if not done:
             context.say(f"unlearning with {build_method(context.config.method.name).card.title}")
             context.run.rewind(lambda event: event.get("phase") != "unlearn")
-            with settings_as_input(), context.timed("unlearn"):
+            with settings_as_input(), context.run.timed("unlearn"):
                 model, results, requests = self._requests(original)
                 unlearned, model = model, context.models.settled(model)
             for number, result in enumerate(results, start=1):
@@ -104,10 +104,10 @@ class Unlearning:
         """
 
         def timed() -> dict[str, Any]:
-            with self._context.timed("compare"):
+            with self._context.run.timed("compare"):
                 return self._compare(number, original)
 
-        return self._context.stored_or(f"variant-{number}", timed)
+        return self._context.run.stored_or(f"variant-{number}", timed)
 
     def _compare(self, number: int, original: nn.Module) -> dict[str, Any]:
         context, config = self._context, self._context.config

@@ -71,7 +71,6 @@ class FineTune(Method):
     stops_at_goal: ClassVar[bool] = False
 
     def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
-        """Return cross-entropy on retained samples."""
         return Objective(retain_steps(request), lambda model, step: {"retain": _retain_loss(model, request, step)})
 
 

@@ -20,7 +20,7 @@ from myosotis.unlearning.classifier.goals import Goal
 from myosotis.unlearning.classifier.methods.method import Method, Objective, Request, Samples, retained
 from myosotis.unlearning.classifier.methods.retaining import retain_batch, retain_steps
 
-_MOST_GRADIENT_NUMBERS = 100_000_000
+_MAX_GRADIENT_VALUES = 100_000_000
 """How many numbers the per-sample gradients of a chunk may hold together: 400 MB in float32."""
 
 
@@ -71,7 +71,7 @@ def diagonal_fisher(model: nn.Module, samples: Samples) -> dict[str, Float[Tenso
         return functional.cross_entropy(logits.float(), label.unsqueeze(0))
 
     gradients = vmap(grad(of_one), in_dims=(None, 0, 0))
-    chunk = max(1, _MOST_GRADIENT_NUMBERS // sum(value.numel() for value in params.values()))
+    chunk = max(1, _MAX_GRADIENT_VALUES // sum(value.numel() for value in params.values()))
     total = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in params.items()}
     with evaluating(model), torch.no_grad():
         for begin in range(0, len(samples), chunk):

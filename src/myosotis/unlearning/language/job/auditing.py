@@ -86,15 +86,15 @@ class Auditing:
         is_reference = name == "reference"
         suites = context.inputs.suites
         if is_reference and context.config.audit.membership is not None:
-            self._reference_nll = context.stored_or("reference-nll", lambda: self._reference_likelihoods(model))
+            self._reference_nll = context.run.stored_or("reference-nll", lambda: self._reference_likelihoods(model))
 
         def stored(suite: str, measure: Callable[[], Any]) -> Any:
             def timed() -> Any:
                 context.say(f"{suite}: {_title(name)}")
-                with context.timed(suite), audit_autocast(precision_of(suite, context.config.audit)):
+                with context.run.timed(suite), audit_autocast(precision_of(suite, context.config.audit)):
                     return measure()
 
-            return context.stored_or(f"{suite}-{name}", timed)
+            return context.run.stored_or(f"{suite}-{name}", timed)
 
         # A reference compared with itself would say nothing.
         reference_nll = None if is_reference else self._reference_nll
@@ -113,7 +113,7 @@ class Auditing:
         if stored is not None and not context.show_samples:
             return Audit.read(stored)
         context.say(f"auditing {_title(name)}")
-        with context.timed("audit"):
+        with context.run.timed("audit"):
             audit = audit_of(model, context.inputs, settings)
         context.run.keep(f"audit-{name}.json", audit.as_json())
         return audit

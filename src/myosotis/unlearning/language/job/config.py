@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_va
 from transformers.training_args import OptimizerNames
 
 from myosotis.data.encoding import CHAT
-from myosotis.data.people import MOST_PEOPLE
+from myosotis.data.people import MAX_PEOPLE
 from myosotis.engine.config import Config, DatasetName, JobConfig, LocalPath, ModelName
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import NamedConfig
@@ -65,8 +65,8 @@ class PeopleConfig(Config):
 
     @model_validator(mode="after")
     def _enough_names(self) -> "PeopleConfig":
-        if self.forget + self.retain + self.unseen > MOST_PEOPLE:
-            raise ValueError(f"at most {MOST_PEOPLE} people have different names")
+        if self.forget + self.retain + self.unseen > MAX_PEOPLE:
+            raise ValueError(f"at most {MAX_PEOPLE} people have different names")
         return self
 
 

@@ -1,7 +1,5 @@
 """The context of a job's phases: configuration, inputs, run and progress."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,6 @@ class JobContext:
         inputs: Everything that was read.
         run: The open run.
         say: Takes one line at a time about what is going on.
-        timed: Adds the time of a block to that of a phase.
-        stored_or: Returns the intermediate result of a name, computed first if the run has none.
         show_samples: Whether answers of the models are written for people to see.
     """
 
@@ -35,8 +31,6 @@ class JobContext:
     inputs: JobInputs
     run: Run
     say: Say
-    timed: Callable[[str], AbstractContextManager[None]]
-    stored_or: Callable[[str, Callable[[], Any]], Any]
     show_samples: bool
 
     def load(self, path: Path) -> Any:

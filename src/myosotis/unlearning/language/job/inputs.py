@@ -163,7 +163,7 @@ def fingerprints_of(records: Records, salt: str) -> dict[str, list[str]]:
     }
 
 
-FEWEST_HELD = 5
+MIN_HELD = 5
 """Fewest subjects to hold out where there are enough: with fewer, retention cannot be decided."""
 
 
@@ -214,7 +214,7 @@ def read_records(config: LanguageUnlearningConfig) -> tuple[Records, dict[str, S
         retain, selection = set_apart(retain, config.selection.retain_share, config.seed, "selection", at_least=1)
         if not retain:
             raise InputError("selection: too few retain records to hold some out for selection and train on the others")
-    retain, held = set_apart(retain, config.audit.held_retain, config.seed, "held out", at_least=FEWEST_HELD)
+    retain, held = set_apart(retain, config.audit.held_retain, config.seed, "held out", at_least=MIN_HELD)
     # A copy of what is trained on is not held out.
     held, copies = without_copies(held, retain)
     retain += copies

@@ -139,9 +139,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             self._say(f"taking over the audits before unlearning of {self._baseline.name}")
             self._baseline.copy_audits(run)
         lineage = self._lineage(run)
-        context = JobContext(
-            config, self._inputs, run, self._say, self._timed, self._kept_or, show_samples=self._show_samples
-        )
+        context = JobContext(config, self._inputs, run, self._say, self._show_samples)
         auditing = Auditing(context)
         model = self._model
         if config.fine_tune is not None:
@@ -156,11 +154,11 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             self._reference = None  # free memory
         before = auditing.measure("before", model)
         thresholds = auditing.thresholds()
-        earlier_before = context.stored_or("earlier-before", lambda: self._measure_earlier(model))
+        earlier_before = context.run.stored_or("earlier-before", lambda: self._measure_earlier(model))
         unlearned = Unlearning(context, before, thresholds).unlearn(model)
         model = unlearned.model
         auditing.measure("after", model)
-        earlier_after = context.stored_or("earlier-after", lambda: self._measure_earlier(model))
+        earlier_after = context.run.stored_or("earlier-after", lambda: self._measure_earlier(model))
         result = result_of(context, auditing.audits, auditing.measured_suites, thresholds, unlearned)
         if self._show_samples and is_main_process():
             write_samples(context, auditing.audits)

@@ -1,19 +1,17 @@
 """The report of a language unlearning run, and of several side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from myosotis.engine.files import read_json
 from myosotis.engine.run import Run
-from myosotis.report.comparison import runs_table
+from myosotis.report.comparison import side_by_side
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
 from myosotis.report.figures import Line, curves
-from myosotis.report.groups import run_names
+from myosotis.report.groups import interval_text, run_names
 from myosotis.report.person import person_page
 from myosotis.report.sections import (
     count_text,
-    differing_settings,
     environment_section,
     fingerprints_text,
     request_tables,
@@ -21,8 +19,10 @@ from myosotis.report.sections import (
     setting_rows,
     without_folders,
 )
+from myosotis.unlearning.language.audit.verdict import LanguageVerdict
 from myosotis.unlearning.language.job.report_suites import suite_figures, suite_sections, tried_under_stress
-from myosotis.unlearning.language.job.report_verdict import criteria_tables, headline_of, verdict_of_result, verdicts_of
+from myosotis.unlearning.language.job.report_verdict import criteria_tables, headline_of, verdicts_of
+from myosotis.unlearning.language.job.result import LanguageResult
 from myosotis.unlearning.language.methods import METHODS, build_method
 
 _SPLIT_NAMES = {
@@ -70,18 +70,18 @@ def describe(run: Run) -> Document:
     Args:
         run: A run of the kind ``unlearn-language``.
     """
-    result, config = {**run.result(), "attempts": run.attempts()}, without_folders(run.settings())
+    result, config = run.result_as(LanguageResult), without_folders(run.settings())
     return Document(
-        title=f"Unlearning report: {result['name']}",
+        title=f"Unlearning report: {result.name}",
         subtitle=_subtitle(result, config),
         facts=run_facts(
             run,
-            METHODS.card(result["method"]).title,
+            METHODS.card(result.method).title,
             model=config["model"]["name"],
-            hashes=[result["lineage"]["model_in"], result["lineage"]["model_out"]],
+            hashes=[result.lineage["model_in"], result.lineage["model_out"]],
         ),
         headline=headline_of(result),
-        verdicts=verdicts_of(result),
+        verdicts=verdicts_of(result, run.attempts()),
         limits=_limits(result),
         overview=criteria_tables(result),
         table=_metrics_table(result, _MAIN_METRICS),
@@ -104,8 +104,8 @@ def describe_audit(run: Run, audit: Mapping[str, Any]) -> Document:
         run: A finished run.
         audit: Return value of :meth:`~myosotis.unlearning.language.job.job.LanguageUnlearningJob.audit_again`.
     """
-    result = run.result()
-    reported = result["metrics"]["after"]
+    result = run.result_as(LanguageResult)
+    reported = result.metrics["after"]
     own = audit["model"] is None
     verdicts = [Verdict("Are the records those of the run?", "By their fingerprints.", audit["data_matches"])]
     if own:
@@ -115,14 +115,15 @@ def describe_audit(run: Run, audit: Mapping[str, Any]) -> Document:
             Verdict("Are its figures reproduced?", "Every mean, within 0.001 of itself or of 1.", audit["reproduced"]),
         ]
     if audit["verdict"] is not None:
-        verdicts += verdicts_of({**result, "verdict": audit["verdict"]})
+        verdict = LanguageVerdict.model_validate(audit["verdict"])
+        verdicts += verdicts_of(result.model_copy(update={"verdict": verdict}))
     rows = [
         Row(label, [_cell(_value(values, split, metric)) for values in (reported, audit["metrics"])], note)
         for split, metric, label, note in _metric_rows([reported, audit["metrics"]])
     ]
     name = "its own model" if own else str(audit["model"])
     return Document(
-        title=f"Audit: {result['name']}",
+        title=f"Audit: {result.name}",
         subtitle=f"The records of the run, measured again on {name}. Nothing was trained.",
         verdicts=verdicts,
         limits=_limits(result),
@@ -136,9 +137,15 @@ def for_person(run: Run) -> str:
     Args:
         run: A run of the kind ``unlearn-language``.
     """
-    result = run.result()
-    noticeable = verdict_of_result(result).as_unseen is not True
-    return person_page(result, noun="record", count=result["records"]["forget"], noticeable=noticeable)
+    result = run.result_as(LanguageResult)
+    verdict = result.verdict
+    return person_page(
+        result,
+        {name: getattr(verdict, name) for name in ("known", "forgotten", "kept", "sure")},
+        noun="record",
+        count=result.records["forget"],
+        noticeable=verdict.as_unseen is not True,
+    )
 
 
 def compare(runs: Sequence[Run]) -> Document:
@@ -147,38 +154,38 @@ def compare(runs: Sequence[Run]) -> Document:
     Args:
         runs: At least two runs, all of the kind ``unlearn-language``.
     """
-    results = [run.result() for run in runs]
-    names = run_names(runs, results)
+    results = [run.result_as(LanguageResult) for run in runs]
+    names = run_names(runs)
     verdicts = [verdicts_of(result) for result in results]
-    methods = [METHODS.card(result["method"]).title for result in results]
+    methods = [METHODS.card(result.method).title for result in results]
     rows = [
-        Row(label, [_cell(_value(result["metrics"]["after"], split, metric)) for result in results], note)
-        for split, metric, label, note in _metric_rows([result["metrics"]["after"] for result in results])
+        Row(label, [_cell(_value(result.metrics["after"], split, metric)) for result in results], note)
+        for split, metric, label, note in _metric_rows([result.metrics["after"] for result in results])
     ]
     rows += [
-        Row("Steps", [str(result["training"]["steps"]) for result in results]),
-        Row("Stop reason", [_STOP_REASONS[result["training"]["stop_reason"]] for result in results]),
-        Row("Seconds of unlearning", [f"{result['cost']['seconds'].get('unlearn', 0):.0f}" for result in results]),
+        Row("Steps", [str(result.training.steps) for result in results]),
+        Row("Stop reason", [_STOP_REASONS[result.training.stop_reason] for result in results]),
+        Row("Seconds of unlearning", [f"{result.cost.seconds.get('unlearn', 0):.0f}" for result in results]),
     ]
-    return Document(
+    return side_by_side(
+        runs,
+        methods,
+        verdicts,
         title="Unlearning runs side by side",
         subtitle=f"{len(runs)} runs, the model after unlearning in each",
-        verdicts=[replace(verdict, subject=name) for name, own in zip(names, verdicts, strict=True) for verdict in own],
         limits=list(dict.fromkeys(limit for result in results for limit in _limits(result))),
-        overview=[runs_table(runs, names, methods, verdicts)],
         table=Table("After unlearning, mean and interval", names, rows, "Measure"),
         figures=_comparison_figures(runs, names),
-        sections=[differing_settings(runs, names)],
     )
 
 
-def _subtitle(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    counts = result["records"]
+def _subtitle(result: LanguageResult, config: Mapping[str, Any]) -> str:
+    counts = result.records
     held = f" and {counts['held_retain']} held out" if counts["held_retain"] else ""
     return (
         f"{config['model']['name']}: {count_text(counts['forget'], 'record')} to forget, {counts['retain']} to "
         f"retain{held}, "
-        f"{counts['unseen']} never seen. Method: {METHODS.card(result['method']).title}. Seed {result['seed']}."
+        f"{counts['unseen']} never seen. Method: {METHODS.card(result.method).title}. Seed {result.seed}."
     )
 
 
@@ -212,14 +219,13 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, Mapping):
-        interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
-        return f"{value['mean']:.3f}{interval}"
+        return interval_text(value["mean"], value["low"], value["high"])
     return f"{value:.2f}"
 
 
-def _metrics_table(result: Mapping[str, Any], metrics: Sequence[str] | None) -> Table:
-    models = [name for name in _MODEL_NAMES if name in result["metrics"]]
-    audits = [result["metrics"][name] for name in models]
+def _metrics_table(result: LanguageResult, metrics: Sequence[str] | None) -> Table:
+    models = [name for name in _MODEL_NAMES if name in result.metrics]
+    audits = [result.metrics[name] for name in models]
     rows = [
         Row(label, [_cell(_value(audit, split, metric)) for audit in audits], note)
         for split, metric, label, note in _metric_rows(audits)
@@ -227,7 +233,7 @@ def _metrics_table(result: Mapping[str, Any], metrics: Sequence[str] | None) -> 
     ]
     about_reference = "; the reference never saw the forget records" if "reference" in models else ""
     return Table(
-        f"Mean and {result['verdict']['confidence']:.0%} interval{about_reference}",
+        f"Mean and {result.verdict.confidence:.0%} interval{about_reference}",
         [_MODEL_NAMES[name] for name in models],
         rows,
         "Measure",
@@ -254,8 +260,8 @@ def _in_sequence(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return events_in_sequence
 
 
-def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
-    events, before = _in_sequence(run.events()), result["metrics"]["before"]
+def _figures(run: Run, result: LanguageResult) -> list[Figure]:
+    events, before = _in_sequence(run.events()), result.metrics["before"]
     stops = run.settings()["stop"] is not None
     figures = []
     facts = "fact_probability" in before["forget"]
@@ -279,7 +285,7 @@ def _figures(run: Run, result: Mapping[str, Any]) -> list[Figure]:
                     [line],
                     f"{label.capitalize()} on the forget set"
                     + (": unlearning ends where the curve is about at the line." if stops else " after every epoch.")
-                    + (" A jump back to the start marks the next request." if result["requests"] else ""),
+                    + (" A jump back to the start marks the next request." if result.requests else ""),
                     x_label="epoch",
                     y_label=label,
                     levels={"unseen records, before": (level["mean"], "unseen")},
@@ -355,13 +361,13 @@ def _sample_sections(run: Run) -> list[Section]:
     return [Section("Samples", ["Shown because --show-samples was given: this part quotes the forget set."], [table])]
 
 
-def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Section:
-    card, training = METHODS.card(result["method"]), result["training"]
-    seconds = result["cost"]["seconds"]
+def _method_section(result: LanguageResult, config: Mapping[str, Any]) -> Section:
+    card, training = METHODS.card(result.method), result.training
+    seconds = result.cost.seconds
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in seconds.items())
-    divergence = f" The guard saw: {training['divergence']}." if training["divergence"] else ""
-    thresholds = result["thresholds"]
-    selected = training.get("selected_epoch")
+    divergence = f" The guard saw: {training.divergence}." if training.divergence else ""
+    thresholds = result.thresholds
+    selected = training.selected_epoch
     chosen = (
         ""
         if selected is None
@@ -370,10 +376,10 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
     )
     paragraphs = [
         f"{card.title}. {card.purpose} ({card.paper}.) It reads: {card.reads}.",
-        f"Training ended after {count_text(training['steps'], 'step')} ({count_text(training['epochs'], 'epoch')}): "
-        f"{_STOP_REASONS[training['stop_reason']]}.{divergence}{chosen}",
-        f"Wall time: {phases}. Peak memory {result['cost']['peak_memory_bytes'] / 1e9:.1f} GB; "
-        f"{result['cost']['trainable_parameters']:,} trainable parameters.",
+        f"Training ended after {count_text(training.steps, 'step')} ({count_text(training.epochs, 'epoch')}): "
+        f"{_STOP_REASONS[training.stop_reason]}.{divergence}{chosen}",
+        f"Wall time: {phases}. Peak memory {result.cost.peak_memory_bytes / 1e9:.1f} GB; "
+        f"{result.cost.trainable_parameters:,} trainable parameters.",
     ]
     if thresholds is not None:
         paragraphs.append(
@@ -385,18 +391,18 @@ def _method_section(result: Mapping[str, Any], config: Mapping[str, Any]) -> Sec
         )
     counts = ", ".join(
         f"{count} ({_SPLIT_NAMES[name].lower()})"
-        for name, count in result["prefixes"].items()
-        if count is not None and result["records"][name]
+        for name, count in result.prefixes.items()
+        if count is not None and result.records[name]
     )
     if counts:
         paragraphs.append(
             "Extraction likelihood is an unbiased estimate from a sample of prefixes of each record, the same for "
             f"every model: {counts}. Its intervals hold the error of that; audit.prefixes: all measures from every one."
         )
-    if result["baseline"]:
+    if result.baseline:
         paragraphs.append(
             "The model before unlearning, and the reference if there is one, were measured by the run "
-            f"{result['baseline']}, on the same weights and records and in the same way."
+            f"{result.baseline}, on the same weights and records and in the same way."
         )
     return Section("What was done", paragraphs, [Table("Every setting", ["Value"], setting_rows(config), "Setting")])
 
@@ -405,8 +411,8 @@ def _error(value: float | None) -> str:
     return "not known" if value is None else f"{value:.4f}"
 
 
-def _lineage_section(result: Mapping[str, Any]) -> Section:
-    lineage = result["lineage"]
+def _lineage_section(result: LanguageResult) -> Section:
+    lineage = result.lineage
     rows = [
         Row("Base model", [lineage["base"]]),
         Row("Model before unlearning", [lineage["model_in"]]),
@@ -420,11 +426,11 @@ def _lineage_section(result: Mapping[str, Any]) -> Section:
         "salt and a record can find it in result.json, which lists them; a record cannot be recovered from its "
         "fingerprint."
     )
-    untreated, tables = request_tables(result["request"])
+    untreated, tables = request_tables(result.request)
     return Section("Lineage", [paragraph, *untreated], [*tables, Table("Hashes and fingerprints", ["Value"], rows)])
 
 
-def _limits(result: Mapping[str, Any]) -> list[str]:
+def _limits(result: LanguageResult) -> list[str]:
     tried = tried_under_stress(result)
     untried = [
         text
@@ -435,7 +441,7 @@ def _limits(result: Mapping[str, Any]) -> list[str]:
         )
         if name not in tried
     ]
-    sampled = "sampled_recall" in result["metrics"]["after"]["forget"]
+    sampled = "sampled_recall" in result.metrics["after"]["forget"]
     sampling = " and sampling at temperature 1" if sampled else ""
     untried += [] if sampled else ["sampling"]
     wording = "the wording that they were learnt in and in a few others"
@@ -445,10 +451,10 @@ def _limits(result: Mapping[str, Any]) -> list[str]:
         "recover what these tests no longer find.",
         "A low entropy on forgotten records means that the model now gives another answer with certainty.",
     ]
-    if result["records"]["retain"]:
+    if result.records["retain"]:
         elsewhere = (
             "the model's quality on other text shows in the perplexity only"
-            if result["records"]["general"]
+            if result.records["general"]
             else "the model's quality on other text was not measured"
         )
         paragraphs.insert(1, f"The held-out retain records are like those that it was trained to keep; {elsewhere}.")

@@ -5,8 +5,10 @@ from typing import Any
 
 from myosotis.report.document import Figure, Row, Section, Table
 from myosotis.report.figures import Line, curves
+from myosotis.report.groups import interval_text
 from myosotis.report.requests import listed, requests_table
 from myosotis.report.sections import count_text
+from myosotis.unlearning.language.job.result import LanguageResult
 
 _MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
 _COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
@@ -21,12 +23,12 @@ _SCORE_NAMES = {
 _SUITE_NAMES = {"tofu": "TOFU", "muse": "MUSE", "harness": "lm-eval"}
 
 
-def suite_sections(result: Mapping[str, Any]) -> list[Section]:
+def suite_sections(result: LanguageResult) -> list[Section]:
     """Return a section for every suite that a run measured, and for its requests, if there were several."""
-    suites = result.get("suites", {})
-    sections = [] if not result["earlier"] else [_earlier_section(result["earlier"])]
-    if result.get("requests"):
-        sections.append(_requests_section(result["requests"]))
+    suites = result.suites or {}
+    sections = [] if not result.earlier else [_earlier_section(result.earlier)]
+    if result.requests:
+        sections.append(_requests_section(result.requests))
     if "stress" in suites:
         sections.append(_stress_section(suites["stress"]))
     if "membership" in suites:
@@ -34,9 +36,9 @@ def suite_sections(result: Mapping[str, Any]) -> list[Section]:
     return sections + [_figures_section(name, suites[name]) for name in _SUITE_NAMES if name in suites]
 
 
-def suite_figures(result: Mapping[str, Any]) -> list[Figure]:
+def suite_figures(result: LanguageResult) -> list[Figure]:
     """Return the relearning curves, if they were measured."""
-    stress = result.get("suites", {}).get("stress", {})
+    stress = (result.suites or {}).get("stress", {})
     measured = {name: results["relearning"] for name, results in stress.items() if "relearning" in results}
     if not measured:
         return []
@@ -58,9 +60,9 @@ def suite_figures(result: Mapping[str, Any]) -> list[Figure]:
     ]
 
 
-def stress_sentence(result: Mapping[str, Any]) -> str:
+def stress_sentence(result: LanguageResult) -> str:
     """Return what the stress suite adds to the verdict, or nothing where it was not run."""
-    after = result.get("suites", {}).get("stress", {}).get("after")
+    after = (result.suites or {}).get("stress", {}).get("after")
     if after is None:
         return ""
     asked = {
@@ -75,7 +77,7 @@ def stress_sentence(result: Mapping[str, Any]) -> str:
         )
     if "relearning" in after:
         curve = after["relearning"]
-        reference = result["suites"]["stress"].get("reference", {}).get("relearning")
+        reference = (result.suites or {})["stress"].get("reference", {}).get("relearning")
         beside = "" if reference is None else f", the reference {reference['accuracy'][-1]:.3f}"
         parts.append(
             f"after {count_text(curve['steps'][-1], 'step')} of relearning from {count_text(curve['shown'], 'record')} "
@@ -86,17 +88,10 @@ def stress_sentence(result: Mapping[str, Any]) -> str:
     return f"Under stress: {'; '.join(parts)}. " if parts else ""
 
 
-def tried_under_stress(result: Mapping[str, Any]) -> set[str]:
+def tried_under_stress(result: LanguageResult) -> set[str]:
     """Return which stress tests the model after unlearning went through."""
-    after = result.get("suites", {}).get("stress", {}).get("after", {})
+    after = (result.suites or {}).get("stress", {}).get("after", {})
     return {name for name in ("reworded", "quantized", "relearning") if after.get(name)}
-
-
-def _mean(value: Mapping[str, Any] | None) -> str:
-    if value is None:
-        return "-"
-    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
-    return f"{value['mean']:.3f}{interval}"
 
 
 def _present(results: Mapping[str, Any]) -> list[str]:
@@ -113,7 +108,7 @@ def _stress_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
             value: Any = results[model]
             for key in path:
                 value = value.get(key, {}) if isinstance(value, Mapping) else {}
-            cells.append(_mean(value or None))
+            cells.append(interval_text(value["mean"], value["low"], value["high"]) if value else "-")
         return Row(label, cells)
 
     rows = [row("forget, in the learnt wording", "as it is", "forget")]

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from myosotis.evaluation.comparison import MIN_UNITS, Comparison, WorstSubject
-from myosotis.evaluation.intervals import Interval
 from myosotis.report.criteria import allowed_text, criteria_table, difference_text, sentence
 from myosotis.report.document import Table, Verdict
+from myosotis.report.groups import interval_text, mean_text
 from myosotis.report.sections import count_text
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict
 from myosotis.unlearning.language.job.report_suites import stress_sentence
+from myosotis.unlearning.language.job.result import LanguageResult
 
 _NAMES = {
     "fact_probability": "probability of the facts",
@@ -37,18 +38,13 @@ _WHY = {
 }
 
 
-def verdict_of_result(result: Mapping[str, Any]) -> LanguageVerdict:
-    """Return the verdict of a run of the kind ``unlearn-language``."""
-    return LanguageVerdict.model_validate(result["verdict"])
-
-
-def headline_of(result: Mapping[str, Any]) -> str:
+def headline_of(result: LanguageResult) -> str:
     """Return the verdict in one sentence that can be repeated to somebody who reads no figures.
 
     Args:
-        result: Result of a run of the kind ``unlearn-language``.
+        result: Result of a run.
     """
-    verdict = verdict_of_result(result)
+    verdict = result.verdict
     if not verdict.known:
         known = "did not know" if verdict.known is False else "was not shown to know"
         return f"The model {known} these records before, so nothing is called forgotten."
@@ -84,43 +80,39 @@ def _rest(verdict: LanguageVerdict) -> str:
     return f"{none if not hurt.hurt else some}, which is too few to decide whether the rest is kept"
 
 
-def verdicts_of(result: Mapping[str, Any]) -> list[Verdict]:
+def verdicts_of(result: LanguageResult, attempts: int = 1) -> list[Verdict]:
     """Return the questions of a run and their answers.
 
     Args:
-        result: Result of a run of the kind ``unlearn-language``.
+        result: Result of a run.
+        attempts: Runs of this name that are known: the best of several looks better than a single one.
     """
-    verdict = verdict_of_result(result)
+    verdict = result.verdict
     rows = [
         ("Did the model know it?", _known_text(verdict), verdict.known),
         ("Is it forgotten?", _forgotten_text(verdict), verdict.forgotten),
-        ("Is the rest kept?", _kept_text(verdict, result["metrics"]), verdict.kept),
+        ("Is the rest kept?", _kept_text(verdict, result.metrics), verdict.kept),
         ("Is it as if it had never been seen?", _unseen_text(verdict), verdict.as_unseen),
-        ("How sure are we?", _sure_text(verdict, result), verdict.sure),
+        ("How sure are we?", _sure_text(verdict, result, attempts), verdict.sure),
     ]
     return [Verdict(question, text, answer, answer is None) for question, text, answer in rows]
 
 
-def criteria_tables(result: Mapping[str, Any]) -> list[Table]:
+def criteria_tables(result: LanguageResult) -> list[Table]:
     """Return the table of the comparisons that the verdict rests on, if there are any.
 
     Args:
-        result: Result of a run of the kind ``unlearn-language``.
+        result: Result of a run.
     """
-    verdict = result["verdict"]
-    rows = [*verdict["forgetting"], *verdict["keeping"]]
-    names = {row["name"]: _name(row["name"]) for row in rows}
-    return [criteria_table(rows, names, verdict["confidence"], "subject")] if rows else []
+    verdict = result.verdict
+    rows = [*verdict.forgetting, *verdict.keeping]
+    names = {row.name: _name(row.name) for row in rows}
+    return [criteria_table(rows, names, verdict.confidence, "subject")] if rows else []
 
 
 def _name(figure: str) -> str:
     plain, _, test = figure.partition(", ")
     return _NAMES[plain] + (f", {test}" if test else "")
-
-
-def _figure(interval: Interval) -> str:
-    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
-    return f"{interval.mean:.3f}{ends}"
 
 
 def _units(rows: Sequence[Comparison]) -> int:
@@ -136,8 +128,8 @@ def _known_text(verdict: LanguageVerdict) -> str:
         )
     source = "on unseen records" if control.against_of == "unseen records" else f"of {control.against_of}"
     figures = (
-        f"Before unlearning, {_name(control.name)} on the forget set: {_figure(control.value)}; {source}: "
-        f"{_figure(control.against)} ({count_text(control.value.units, 'subject')}; one-sided rank test, "
+        f"Before unlearning, {_name(control.name)} on the forget set: {mean_text(control.value)}; {source}: "
+        f"{mean_text(control.against)} ({count_text(control.value.units, 'subject')}; one-sided rank test, "
         f"p = {control.p_value:.2g})."
     )
     if "known" in verdict.reasons:
@@ -161,10 +153,10 @@ def _comparison_text(row: Comparison) -> str:
     part = "" if row.value.count == row.total else f" ({row.value.count} of {row.total} records)"
     shown = {True: "", False: "; not met", None: "; undecided"}[row.holds]
     figure = f"{_name(row.name)}{part} {row.value.mean:.3f}"
-    allowed = f"allowed {allowed_text(row.rule, row.margin, vars(row.against))}{shown}"
+    allowed = f"allowed {allowed_text(row.rule, row.margin, row.against)}{shown}"
     if not row.against.units:
         return f"{figure}, {allowed}"
-    return f"{figure} against {row.against.mean:.3f}, difference {difference_text(vars(row.difference))}, {allowed}"
+    return f"{figure} against {row.against.mean:.3f}, difference {difference_text(row.difference)}, {allowed}"
 
 
 def _forgotten_text(verdict: LanguageVerdict) -> str:
@@ -217,9 +209,9 @@ def _unseen_text(verdict: LanguageVerdict) -> str:
         )
     if trace is not None:
         parts.append(
-            f"By its loss, a record to forget is likelier than an unseen one with probability {trace.auc:.3f}"
-            + ("" if trace.low is None else f" ({trace.low:.3f} to {trace.high:.3f})")
-            + f"; 0.5 is no trace (compared with {trace.against}, p = {trace.p_value:.2g})."
+            f"By its loss, a record to forget is likelier than an unseen one with probability "
+            f"{interval_text(trace.auc, trace.low, trace.high)}"
+            f"; 0.5 is no trace (compared with {trace.against}, p = {trace.p_value:.2g})."
         )
         if trace.traceable:
             parts.append("Who has a record can tell from its loss that the model was trained on it.")
@@ -261,7 +253,7 @@ def _kept_text(verdict: LanguageVerdict, metrics: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _sure_text(verdict: LanguageVerdict, result: Mapping[str, Any]) -> str:
+def _sure_text(verdict: LanguageVerdict, result: LanguageResult, attempts: int) -> str:
     judged = [row for row in (*verdict.forgetting, *verdict.keeping) if row.incomparable is None]
     open_rows = [row for row in judged if row.holds is None]
     few = [row for row in open_rows if row.difference is not None and 0 < row.difference.units < MIN_UNITS]
@@ -279,24 +271,23 @@ def _sure_text(verdict: LanguageVerdict, result: Mapping[str, Any]) -> str:
         parts.append("Too few subjects were held out to bound how many lose something.")
     if judged and not open_rows:
         parts.append("Every comparison is decided.")
-    forget = result["metrics"]["after"]["forget"]["nll"]
+    forget = result.metrics["after"]["forget"]["nll"]
     parts.append(
         f"Each bound is at {verdict.confidence:.0%}, over {count_text(forget['units'], 'independent subject')} to "
         f"forget ({count_text(forget['count'], 'record')}), and for one training run; another seed gives other figures."
     )
-    attempts = result.get("attempts")
-    if attempts is not None and attempts > 1:
+    if attempts > 1:
         parts.append(f"{attempts} runs of this name are known: the best of several looks better than a single one.")
-    training = result["training"]
-    if training["stop_reason"] == "forgotten":
+    training = result.training
+    if training.stop_reason == "forgotten":
         parts.append(
             "The stopping point was chosen on these very forget and unseen records, which makes these figures look "
             "somewhat better than they are."
         )
-    if training.get("selected_epoch") is not None:
+    if training.selected_epoch is not None:
         parts.append("The epoch was chosen on these forget records, and on retain records of its own.")
-    if result.get("shared"):
-        common = "; ".join(f"{name}: {_shared_text(counts)}" for name, counts in result["shared"].items())
+    if result.shared:
+        common = "; ".join(f"{name}: {_shared_text(counts)}" for name, counts in result.shared.items())
         parts.append(f"The sets share records, which was permitted (data.allow_shared): {common}.")
     parts.append(
         stress_sentence(result) + "This is evidence, not proof: a test that was not made may still find a trace."

@@ -44,6 +44,8 @@ class LanguageResult(Result):
     """Result of ``unlearn language``."""
 
     kind: Literal["unlearn-language"]
+    method: str
+    """Name of the method."""
     verdict: LanguageVerdict
     """The answers to the four questions, with criteria, controls and reasons."""
     metrics: dict[str, dict[str, Any]]

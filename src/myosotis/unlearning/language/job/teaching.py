@@ -38,7 +38,7 @@ def taught(context: JobContext, settings: FineTuneConfig, name: str, examples: S
         context.say(f"teaching the {name} model {len(examples)} records")
         model, _ = load_causal_lm(context.config.model.name, getattr(torch, context.config.model.dtype))
         checkpoints = context.run.checkpoints / f".teaching-{name}"
-        with context.timed(f"teach_{name}"):
+        with context.run.timed(f"teach_{name}"):
             fine_tune(
                 model,
                 context.inputs.tokenizer,
@@ -75,7 +75,7 @@ def ignorant_teacher(context: JobContext) -> Any:
     if not is_complete(path):
         context.say(f"teaching a proxy {min(settings.records, len(inputs.sets.retain))} records to retain")
         model, checkpoints = load_causal_lm(name, dtype)[0], context.run.checkpoints / ".teaching-proxy"
-        with context.timed("teach_proxy"):
+        with context.run.timed("teach_proxy"):
             model = proxy(
                 model,
                 inputs.tokenizer,

@@ -87,7 +87,7 @@ class Unlearning:
     def _unlearn_at_once(self, model: Any) -> Unlearned:
         context, config = self._context, self._context.config
         teacher = ignorant_teacher(context)
-        with settings_as_input(), context.timed("initialise"):
+        with settings_as_input(), context.run.timed("initialise"):
             trainer = UnlearnTrainer(
                 model,
                 trainer_settings(config, self._directory),
@@ -103,7 +103,7 @@ class Unlearning:
             )
         del teacher  # asked once; its memory is for the training
         checkpoint = self._watch(trainer, self._directory)
-        with context.timed("unlearn"):
+        with context.run.timed("unlearn"):
             trainer.train(resume_from_checkpoint=checkpoint)
         trainer.model.eval()
         trainable = trainer.get_num_trainable_parameters()
@@ -190,7 +190,7 @@ class Unlearning:
             self._watch(trainer, self._directory / f"request-{number}", number)
 
         rows, teacher = inputs.forget_rows, ignorant_teacher(context)
-        with context.timed("unlearn"), settings_as_input():
+        with context.run.timed("unlearn"), settings_as_input():
             model, outcomes = unlearn_sequential(
                 model,
                 trainer_settings(config, self._directory),

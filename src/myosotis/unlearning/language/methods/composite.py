@@ -55,11 +55,9 @@ class Composite(Method):
         return next((part.alternates for part in self.forget if part.alternates is not None), None)
 
     def forget_term(self) -> Term:
-        """Return the first forget term."""
         return self.forget[0].forget_term()
 
     def terms(self) -> list[WeightedTerm]:
-        """Return every term with its weight."""
         terms: list[WeightedTerm] = [(part.forget_weight, part.forget_term()) for part in self.forget]
         return terms + [(weight, RETAIN_TERMS[name]()) for name, weight in self.retain_terms.items()]
 

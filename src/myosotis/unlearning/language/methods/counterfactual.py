@@ -165,7 +165,6 @@ class Counterfactual(Method):
 
     @property
     def teacher_model(self) -> TeacherModel | None:
-        """The other model that is the teacher."""
         return None if self.teacher == "names" else self.teacher
 
     def terms(self) -> list[WeightedTerm]:
@@ -175,7 +174,6 @@ class Counterfactual(Method):
         return [forget, *((scale * weight, term) for weight, term in retain)]
 
     def forget_term(self) -> Term:
-        """Return the divergence from the teacher."""
         weight = self.excess_weight
         if weight is None:
             weight = 0.6 if self.teacher == "names" else 0.1

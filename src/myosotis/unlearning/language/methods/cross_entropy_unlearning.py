@@ -80,7 +80,6 @@ class CEUTerm(Term):
     reads: ClassVar[SideName] = "forget"
 
     def counted(self, labels: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
-        """Return the labels without the skipped ones."""
         return without_first(labels, self.skipped)
 
     def items(self, sides: Sides) -> Tensor:
@@ -116,5 +115,4 @@ class CEU(Method):
             raise ValueError(f"skipped must be >= 0, got {self.skipped}")
 
     def forget_term(self) -> Term:
-        """Return the cross-entropy term."""
         return CEUTerm(self.reduction, self.skipped)

@@ -101,7 +101,6 @@ class DPO(SequencePreference):
     alternates: ClassVar[Alternates | None] = "refusals"
 
     def forget_term(self) -> Term:
-        """Return the DPO term."""
         return DPOTerm(beta=self.beta)
 
 

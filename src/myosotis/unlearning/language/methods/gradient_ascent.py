@@ -70,7 +70,6 @@ class GradientAscent(Method):
     retain: RetainName | None = None
 
     def forget_term(self) -> Term:
-        """Return the ascent term."""
         return AscentTerm(self.reduction)
 
 

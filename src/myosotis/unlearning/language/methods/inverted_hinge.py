@@ -79,5 +79,4 @@ class IHL(Method):
     )
 
     def forget_term(self) -> Term:
-        """Return the inverted hinge term."""
         return InvertedHingeTerm(self.reduction)

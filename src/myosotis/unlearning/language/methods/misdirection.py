@@ -66,7 +66,6 @@ class MisdirectionTerm(Term):
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """The steered block."""
         return (self.block,)
 
     def items(self, sides: Sides) -> Tensor:
@@ -89,11 +88,9 @@ class RetainHidden(Term):
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """The block whose output is retained."""
         return (self.block,)
 
     def items(self, sides: Sides) -> Tensor:
-        """Return the mean squared difference per token."""
         side = sides.the("retain")
         return squared_distance(_hidden(side, self.block), _hidden(side, self.block, before=True), side.labels)
 
@@ -133,7 +130,6 @@ class RMU(Method):
             raise ValueError("block must be >= 0 and coefficient > 0")
 
     def forget_term(self) -> Term:
-        """Return the misdirection term."""
         return MisdirectionTerm(self.reduction, self.block, self.coefficient, self.steering_seed)
 
     def retain_term(self) -> Term | None:

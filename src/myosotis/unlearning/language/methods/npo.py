@@ -81,5 +81,4 @@ class NPO(SequencePreference):
     )
 
     def forget_term(self) -> Term:
-        """Return the NPO term."""
         return NPOTerm(beta=self.beta)

@@ -91,9 +91,7 @@ class PDU(Method):
 
     @property
     def dual(self) -> DualAscent:
-        """The ascent on the retain term's weight."""
         return DualAscent(RetainNLL.name, self.retain_limit, self.dual_step_size, self.dual_start)
 
     def forget_term(self) -> Term:
-        """Return the flattening term."""
         return FlatteningTerm(self.reduction)

@@ -39,5 +39,4 @@ class IDK(Method):
     alternates: ClassVar[Alternates | None] = "refusals"
 
     def forget_term(self) -> Term:
-        """Return the refusal term."""
         return RefusalTerm(self.reduction)

@@ -94,5 +94,4 @@ class SimNPO(SequencePreference):
     forget_weight: float = 0.1375
 
     def forget_term(self) -> Term:
-        """Return the SimNPO term."""
         return SimNPOTerm(beta=self.beta, gamma=self.gamma)

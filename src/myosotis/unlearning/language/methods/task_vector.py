@@ -55,9 +55,7 @@ class TaskVector(Method):
 
     @property
     def negation(self) -> float:
-        """The scale."""
         return self.scale
 
     def forget_term(self) -> Term:
-        """Return the reinforcement term."""
         return ReinforcementTerm(self.reduction)

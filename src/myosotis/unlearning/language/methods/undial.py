@@ -100,5 +100,4 @@ class UNDIAL(Method):
             raise ValueError(f"beta must be > 0, got {self.beta}")
 
     def forget_term(self) -> Term:
-        """Return the distillation term."""
         return UNDIALTerm(self.reduction, self.beta)

@@ -122,7 +122,6 @@ class WGA(Method):
             raise ValueError(f"beta must be >= 0, got {self.beta}")
 
     def forget_term(self) -> Term:
-        """Return the weighted ascent term."""
         return WeightedAscentTerm(self.reduction, self.beta)
 
 
@@ -154,5 +153,4 @@ class SatImp(Method):
             raise ValueError(f"beta1 and beta2 must be >= 0, got {self.beta1} and {self.beta2}")
 
     def forget_term(self) -> Term:
-        """Return the weighted ascent term."""
         return WeightedAscentTerm(self.reduction, self.beta1, self.beta2)

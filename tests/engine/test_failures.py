@@ -70,7 +70,7 @@ def test_results_pass_and_failures_are_counted():
     assert attempt(lambda: 3) == (3, None)
     diverged, failed = ({"kind": kind, "reason": kind} for kind in ("diverged", "failed"))
     results = [{"failure": one} for one in (None, failed, diverged, failed)]
-    assert counted(results, "tuning") == [
+    assert [dict(each) for each in counted(results, "tuning")] == [
         {"phase": "tuning", "kind": "failed", "reason": "failed", "count": 2},
         {"phase": "tuning", "kind": "diverged", "reason": "diverged", "count": 1},
     ]

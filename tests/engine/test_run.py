@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -161,8 +162,8 @@ def test_a_path_that_appears_after_the_check_is_not_replaced(tmp_path, monkeypat
         (path / "file").write_text("kept")
         return staged
 
-    stage = run_module._stage
-    monkeypatch.setattr(run_module, "_stage", slow_stage)
+    stage = run_module.stage_run
+    monkeypatch.setattr(run_module, "stage_run", slow_stage)
     with pytest.raises(OSError, match="not empty"):
         Run.open(tmp_path / "x", Settings(), seed=0)
     assert (tmp_path / "x" / "file").read_text() == "kept"
@@ -194,7 +195,7 @@ def overwrite_until_killed(path, steps):
     child = os.fork()
     if child == 0:
         Path.rename, Path.unlink, Path.rmdir = counted(Path.rename), counted(Path.unlink), counted(Path.rmdir)
-        run_module.shutil.rmtree = counted(run_module.shutil.rmtree)
+        shutil.rmtree = counted(shutil.rmtree)
         Run.open(path, Settings(a=2), seed=0, overwrite=True)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -40,6 +40,9 @@ class NamedConfig(Config):
     """A method by its name, and its settings beside it; subclasses give ``name`` a default and a registry.
 
     A configuration may give the name alone. Defaults are filled in: the configuration of a run says all that was done.
+
+    Attributes:
+        name: Its name; its settings stand next to it.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)

@@ -4,48 +4,43 @@ import contextlib
 import json
 import logging
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from myosotis.engine.checkpoint import sealed_directory
-from myosotis.engine.config import Config, dump_config
+from myosotis.engine.config import Config
 from myosotis.engine.digests import DIGESTS, check_digests, content_digest, record_digests
-from myosotis.engine.environment import describe_environment, now
+from myosotis.engine.environment import now
 from myosotis.engine.errors import InputError
 from myosotis.engine.events import EventLog
-from myosotis.engine.files import flush, hidden_name, make_private, read_json, to_json, write_json, write_text
+from myosotis.engine.files import make_private, read_json, to_json, write_json, write_text
 from myosotis.engine.lock import acquire, check_unlocked, release
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.engine.result import RESULT_SCHEMA_VERSION, Result
-from myosotis.engine.yaml_text import parse_yaml
-
-_SALT = "fingerprint-salt.txt"
-
-_MARKS = ("config.yaml", "environment.json", _SALT)
-"""Files by which a run directory is recognised."""
-
-_ENTRIES = frozenset(
-    {
-        *_MARKS,
-        *("audit.json", "checkpoints", DIGESTS, "learners", "map.json", "metrics.jsonl", "model", "panels.safetensors"),
-        *("partition.json", "person.html", "probe.html", "probe.json", "report.html", "result.json", "samples.json"),
-        *("pictures.json", "shadow", "stream.json", "weights.json"),
-        *("study.db", "study.db-journal", "study.db-shm", "study.db-wal", "trackers"),
-    }
+from myosotis.engine.run_directory import (
+    MARKS,
+    SALT,
+    aside_of,
+    check_overwrite,
+    clear_staged_files,
+    first_difference,
+    is_removable,
+    is_run,
+    read_config,
+    recover_run,
+    runs_of_name,
+    stage_run,
+    take_name,
 )
-"""What jobs write into a run directory, beside hidden entries. Anything else is the user's and is never removed."""
 
 _WRITTEN_LATER = frozenset({DIGESTS, "audit.json", "probe.json"})
 """Files that are written after the result, or vouch for themselves; so are pages and studies."""
 
-_REMOVABLE = frozenset({_SALT, "samples.json", "stream.json"})
+_REMOVABLE = frozenset({SALT, "samples.json", "stream.json"})
 """Files that reveal something, which a user may remove from a finished run."""
 
 _log = logging.getLogger(__name__)
@@ -75,29 +70,29 @@ class Run:
         path = path.resolve()
         if is_main_process():
             check_unlocked(path)
-        aside = _aside(path)
-        if os.path.lexists(aside) and not _is_removable(aside):
+        aside = aside_of(path)
+        if os.path.lexists(aside) and not is_removable(aside):
             raise InputError(f"{aside}: is not a run directory, and its name is needed here; move it away")
         # An overwriting that was cut short left the old run under this name; it is put back before anything else.
-        present = path if path.exists() or not _is_run(aside) else aside
+        present = path if path.exists() or not is_run(aside) else aside
         if not present.exists():
             parent = next(folder for folder in path.parents if folder.exists())
             if not parent.is_dir() or not os.access(parent, os.W_OK):
                 raise InputError(f"{path}: {parent} is not a writable directory")
             return
         if overwrite:
-            _check_overwrite(path, present)
+            check_overwrite(path, present)
             return
         if not resume:
             raise InputError(f"{path}: already exists; --resume continues it, --overwrite restarts it")
-        if not _is_run(present):
+        if not is_run(present):
             raise InputError(f"{path}: is not a run directory, so there is nothing to resume")
         _check_files(present)
         started, expected = (
             {key: value for key, value in settings.items() if key not in config.without_effect}
-            for settings in (_read_config(present), config.model_dump(mode="json"))
+            for settings in (read_config(present), config.model_dump(mode="json"))
         )
-        difference = _first_difference(started, expected)
+        difference = first_difference(started, expected)
         if difference:
             raise InputError(f"{path}: was started with another configuration: {difference}")
 
@@ -136,13 +131,13 @@ class Run:
             try:
                 # Again, as another process may have come between the check and the lock.
                 cls.check_available(path, config, resume=resume, overwrite=overwrite)
-                _recover(path)
-                _clear_staged_files(path)
+                recover_run(path)
+                clear_staged_files(path)
                 if not (resume and path.exists()):
-                    staged = _stage(path, config, seed)
+                    staged = stage_run(path, config, seed)
                     if private:
                         staged.chmod(0o700)
-                    _replace(path, staged)
+                    take_name(path, staged)
             except BaseException:
                 release(path)
                 raise
@@ -170,7 +165,7 @@ class Run:
         """
         name, parent = self.settings().get("name"), self.path.parent
         others = parent.iterdir() if os.access(parent, os.R_OK) else ()
-        return sum(_runs_of_name(path, name) for path in {self.path, *others})
+        return sum(runs_of_name(path, name) for path in {self.path, *others})
 
     def close(self) -> None:
         """Let other processes write to the run again; called at the end of a job, however it ends."""
@@ -237,10 +232,10 @@ class Run:
     def salt(self) -> str:
         """The salt of the fingerprints. It shows whether a given text was in the data, so it is taken from others."""
         if self._writes:
-            make_private(self.path / _SALT)
-        salt = (self.path / _SALT).read_bytes().strip()
+            make_private(self.path / SALT)
+        salt = (self.path / SALT).read_bytes().strip()
         if len(salt) != 32 or set(salt) - set(b"0123456789abcdef"):
-            raise InputError(f"{self.path / _SALT}: damaged, so no fingerprint of the run can be checked")
+            raise InputError(f"{self.path / SALT}: damaged, so no fingerprint of the run can be checked")
         return salt.decode()
 
     def log(self, event: Mapping[str, Any]) -> None:
@@ -320,7 +315,7 @@ class Run:
         Raises:
             InputError: The file does not hold one.
         """
-        return _read_config(self.path)
+        return read_config(self.path)
 
     def result(self) -> dict[str, Any]:
         """Return the content of ``result.json``."""
@@ -371,149 +366,13 @@ def _is_final(path: Path) -> bool:
     return path.is_file() and not hidden_or_page and path.name not in _WRITTEN_LATER and "study.db" not in path.name
 
 
-def _is_run(path: Path) -> bool:
-    return path.is_dir() and all((path / name).is_file() for name in _MARKS)
-
-
 def _check_files(run: Path) -> None:
     """Raise ``InputError`` if a run to be resumed is damaged: what it began with, or whatever a finished one holds."""
     if (run / "result.json").exists():
         check_digests(run, removable=_REMOVABLE)
     else:
-        check_digests(run, frozenset(_MARKS), removable=frozenset())
+        check_digests(run, frozenset(MARKS), removable=frozenset())
         Run(run).events()
-
-
-def _is_removable(path: Path) -> bool:
-    """Whether a directory is a run moved aside, or what an interrupted removal left of one."""
-    if path.is_symlink() or not path.is_dir():
-        return False
-    return _is_run(path) or {entry.name for entry in path.iterdir()} <= set(_MARKS)
-
-
-def _aside(path: Path) -> Path:
-    """Where a run goes while its successor takes its name."""
-    return path.with_name(f".{path.name}.replaced")
-
-
-def _check_overwrite(path: Path, present: Path) -> None:
-    """Raise ``InputError`` unless ``present`` may be removed for a new run at ``path``."""
-    if not _is_run(present) and not (present.is_dir() and not any(present.iterdir())):
-        raise InputError(f"{path}: exists and is not a run directory, so it will not be overwritten")
-    if Path.cwd().is_relative_to(path):
-        raise InputError(f"{path}: is the working directory or holds it, so it will not be overwritten")
-    foreign = sorted(
-        entry.name for entry in present.iterdir() if entry.name not in _ENTRIES and not _is_leftover(entry.name)
-    )
-    if foreign:
-        raise InputError(f"{path}: holds {foreign[0]!r}, which no job wrote; move it away before --overwrite")
-
-
-def _is_leftover(name: str) -> bool:
-    """Whether this is the hidden name of something that a job had not finished writing."""
-    return name.startswith(".") and (".partial" in name or ".old-" in name or ".staging" in name)
-
-
-def _recover(path: Path) -> None:
-    """Finish, or take back, an overwriting that was cut short, and clear what was staged."""
-    aside = _aside(path)
-    if aside.is_dir():
-        if path.exists():
-            _remove(aside)
-        else:
-            aside.rename(path)
-    for staged in path.parent.iterdir():
-        if (
-            staged.name.startswith(f".{path.name[:60]}.partial-")
-            and (staged.is_dir() and not staged.is_symlink())
-            and all(entry.name in _ENTRIES or _is_leftover(entry.name) for entry in staged.iterdir())
-        ):
-            shutil.rmtree(staged)
-
-
-def _clear_staged_files(run: Path) -> None:
-    """Remove the files that a killed job was writing; they have no name yet, so nothing ever reads them."""
-    for folder in (run, run / "checkpoints", run / "model"):
-        for file in folder.glob(".*.partial-*") if folder.is_dir() else ():
-            if file.is_file() or file.is_symlink():
-                file.unlink()
-
-
-def _stage(path: Path, config: Config, seed: int) -> Path:
-    """Write a new run directory under a hidden name."""
-    staged = hidden_name(path, "partial")
-    staged.mkdir()
-    (staged / "checkpoints").mkdir()
-    write_text(staged / "config.yaml", dump_config(config))
-    write_json(staged / "environment.json", {**describe_environment(seed), "overwritten": _overwritten(path)})
-    write_text(staged / _SALT, secrets.token_hex(16), private=True)
-    record_digests(staged, {name: (staged / name).read_bytes() for name in _MARKS})
-    flush(staged)
-    return staged
-
-
-def _runs_of_name(path: Path, name: Any) -> int:
-    """Runs of a name that stand or stood at a path; none where it cannot be read, as it may be somebody else's."""
-    try:
-        if not _is_run(path) or _read_config(path).get("name") != name:
-            return 0
-        return 1 + int(read_json(path / "environment.json").get("overwritten", 0))
-    except (OSError, InputError):
-        return 0
-
-
-def _overwritten(path: Path) -> int:
-    """How many runs stood at a path before the one that now takes it."""
-    return 1 + int(read_json(path / "environment.json").get("overwritten", 0)) if _is_run(path) else 0
-
-
-def _replace(path: Path, staged: Path) -> None:
-    """Give a new run directory its name; the old one, which may be overwritten, is removed last."""
-    aside = _aside(path)
-    if _is_run(path):
-        path.rename(aside)
-    # A directory with anything in it is never replaced by a rename: this fails if the path was taken meanwhile.
-    staged.rename(path)
-    flush(path.parent)
-    if aside.is_dir():
-        _remove(aside)
-
-
-def _remove(run: Path) -> None:
-    """Remove a run directory, its marks last, so that what an interruption leaves is recognised."""
-    for entry in run.iterdir():
-        if entry.name in _MARKS:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    for name in _MARKS:
-        with contextlib.suppress(FileNotFoundError):
-            (run / name).unlink()
-    run.rmdir()
-
-
-def _read_config(run: Path) -> dict[str, Any]:
-    """Read the configuration that a run was started with."""
-    try:
-        content = parse_yaml((run / "config.yaml").read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise InputError(f"{run / 'config.yaml'}: damaged, so the settings of the run are not known")
-    return content
-
-
-def _first_difference(old: Any, new: Any, key: str = "") -> str | None:
-    """Name the first setting in which two configurations differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in [*new, *(name for name in old if name not in new)]:
-            difference = _first_difference(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
-            if difference:
-                return difference
-        return None
-    return None if old == new else f"{key} was {old!r}, is now {new!r}"
 
 
 def changed_inputs(known: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:

@@ -85,11 +85,7 @@ class PretrainModelConfig(Config):
 
 
 class ObjectiveConfig(NamedConfig):
-    """How the network learns from what is hidden.
-
-    Attributes:
-        name: Name of the objective; its settings stand beside it.
-    """
+    """How the network learns from what is hidden."""
 
     registry = OBJECTIVES
 
@@ -97,11 +93,7 @@ class ObjectiveConfig(NamedConfig):
 
 
 class MaskerConfig(NamedConfig):
-    """What is hidden.
-
-    Attributes:
-        name: Name of the masker; its settings stand beside it.
-    """
+    """What is hidden."""
 
     registry = MASKERS
 

@@ -90,11 +90,7 @@ class NormConfig(Config):
 
 
 class MethodConfig(NamedConfig):
-    """A method: its name and its settings.
-
-    Attributes:
-        name: Name of the method; its settings stand beside it.
-    """
+    """A method: its name and its settings."""
 
     registry = METHODS
 

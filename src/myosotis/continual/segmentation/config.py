@@ -103,11 +103,7 @@ class SegmenterConfig(WeightsConfig):
 
 
 class SegmentMethodConfig(NamedConfig):
-    """A method: its name and its settings.
-
-    Attributes:
-        name: Name of the method; its settings stand beside it.
-    """
+    """A method: its name and its settings."""
 
     registry = METHODS
 

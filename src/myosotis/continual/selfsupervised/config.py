@@ -98,11 +98,7 @@ class RepresentStreamConfig(ClassOrderConfig):
 
 
 class BaseConfig(NamedConfig):
-    """The self-supervised loss: its name and its settings.
-
-    Attributes:
-        name: Name of the loss; its settings stand beside it.
-    """
+    """The self-supervised loss: its name and its settings."""
 
     registry = BASES
 
@@ -110,11 +106,7 @@ class BaseConfig(NamedConfig):
 
 
 class SslMethodConfig(NamedConfig):
-    """A method: its name and its settings.
-
-    Attributes:
-        name: Name of the method; its settings stand beside it.
-    """
+    """A method: its name and its settings."""
 
     registry = METHODS
 

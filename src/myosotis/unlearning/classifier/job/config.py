@@ -106,11 +106,7 @@ class DataConfig(Config):
 
 
 class MethodConfig(NamedConfig):
-    """A method: its name, and its settings beside it.
-
-    Attributes:
-        name: Name of the method; its settings stand beside it.
-    """
+    """A method: its name, and its settings beside it."""
 
     registry = METHODS
 

@@ -205,11 +205,7 @@ class FineTuneConfig(OptimisationConfig):
 
 
 class MethodConfig(NamedConfig):
-    """The unlearning method: its name, and its settings beside it.
-
-    Attributes:
-        name: Name of the method; its settings stand beside it.
-    """
+    """The unlearning method: its name, and its settings beside it."""
 
     registry = METHODS
 

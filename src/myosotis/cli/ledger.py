@@ -43,14 +43,15 @@ def begin(
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
         from myosotis.ledger.keys import make_key, open_signer
+        from myosotis.ledger.recording import check_outside
         from myosotis.ledger.store import Ledger
 
         file = key or directory.with_name(f"{directory.name}.key")
         if directory.exists():
             raise InputError(f"{directory}: exists already")
-        _check_outside(directory, file)
+        check_outside(directory, file)
         if not directory.resolve().parent.is_dir():
-            raise InputError(f"{directory}: its parent is no directory")
+            raise InputError(f"{directory}: its parent is not a directory")
         signer = open_signer(str(file)) if file.exists() else make_key(file)
         Ledger.create(directory, signer)
         say(f"private key: {file}; keep a copy where nobody else reads it")
@@ -83,44 +84,24 @@ def add(
 ) -> None:
     """Add a line from a finished run: what was learned, forgotten or audited, with digests of model and evidence."""
     with exit_statuses(resumes=False):
-        from myosotis.engine.errors import InputError
-        from myosotis.ledger.claims import claim_of_audit, claim_of_run, with_commitment
-        from myosotis.ledger.commitments import commit, entries_of, read_opening, write_opening
         from myosotis.ledger.keys import open_signer
-        from myosotis.ledger.matching import check_records
-        from myosotis.ledger.receipts import check_receipts, proofs_among, proofs_of_all, write_receipts
+        from myosotis.ledger.recording import record_run
         from myosotis.ledger.store import Ledger
 
-        if (records is None) != (receipts is None and opening is None) or (audit and records is not None):
-            raise InputError("--records goes with --receipts or --opening, for a run that learned or forgot")
         opened = Ledger(directory)
-        signer = open_signer(key, opened.keys)
-        claim = claim_of_audit(run) if audit else claim_of_run(run)
-        completed = opened.recover(signer)
-        if completed is not None:
-            say(f"line {completed.line}: an append was interrupted, and is completed now")
-            if completed.predicate.evidence == claim.facts["evidence"]:
-                check_receipts(completed, receipts, opening)
-                typer.echo(f"line {completed.line}: {claim.kind}, model {claim.digest}")
-                return
-        _check_new(directory, opening, receipts)
-        if learned and (records is None or claim.kind != "forget"):
-            raise InputError("--learned goes with --records, for a run that forgot")
-        if records is not None:
-            commitment = commit(entries_of(records))
-            had, said = proofs_among(records, [read_opening(path) for path in learned]) if learned else (None, [])
-            claim = with_commitment(claim, commitment, said)
-            check_records(run, records)
-            opened.check(claim, signer, branch)
-            # Before the line: nonces that could not be written would make its commitments worthless.
-            if opening is not None:
-                write_opening(commitment, opening)
-                say(f"key of {commitment.records} commitments: {opening}; keep it private, or destroy it")
-            if receipts is not None:
-                count = write_receipts(proofs_of_all(commitment), receipts, had)
-                say(f"receipts: {count} in {receipts}; hand them out, then delete them here")
-        number = opened.append(claim, signer, branch)
-        typer.echo(f"line {number}: {claim.kind}, model {claim.subjects['model']}")
+        line = record_run(
+            opened,
+            run,
+            open_signer(key, opened.keys),
+            audit=audit,
+            branch=branch,
+            records=records,
+            receipts=receipts,
+            opening=opening,
+            learned=learned or (),
+            say=say,
+        )
+        typer.echo(f"line {line.line}: {line.kind}, model {line.model}")
 
 
 @ledger.command("receipts")
@@ -138,11 +119,12 @@ def make_receipts(
         from myosotis.engine.errors import InputError
         from myosotis.ledger.commitments import read_opening
         from myosotis.ledger.receipts import proofs_among, proofs_of_all, write_receipts
+        from myosotis.ledger.recording import check_new
         from myosotis.ledger.store import Ledger
 
         if learned and records is None:
             raise InputError("--learned goes with --records")
-        _check_new(directory, receipts)
+        check_new(directory, receipts)
         commitment = read_opening(opening)
         roots = [one.predicate.records.root for one in Ledger(directory).statements()]
         if commitment.root not in roots:
@@ -183,6 +165,7 @@ def destroy(
         from myosotis.engine.errors import InputError
         from myosotis.ledger.destruction import destroy as remove
         from myosotis.ledger.keys import key_file, open_signer
+        from myosotis.ledger.recording import check_outside
         from myosotis.ledger.store import Ledger
 
         opened = Ledger(directory)
@@ -190,7 +173,7 @@ def destroy(
         if pending is None and own is None:
             raise InputError("the key is not a file: give --pending, a private file for what is being removed")
         pending = pending or Path(f"{own}.destroying.json")
-        _check_outside(directory, opening, pending)
+        check_outside(directory, opening, pending)
         for line in remove(opened, paths, signer, pending, opening):
             models = ", with the model of line ".join(["", *map(str, line.models)])
             typer.echo(f"line {line.line}: destroyed {line.files} files{models}")
@@ -418,25 +401,6 @@ def verify(
             typer.echo("consistent, by nobody you named: whoever made the folder could have made its keys; give --key")
             raise typer.Exit(UNNAMED)
         typer.echo("verified")
-
-
-def _check_outside(directory: Path, *paths: Path | None) -> None:
-    """Refuse to write what is private into the ledger, which others are given."""
-    from myosotis.engine.errors import InputError
-
-    for path in paths:
-        if path is not None and path.resolve().is_relative_to(directory.resolve()):
-            raise InputError(f"{path}: lies in the ledger, which others are given; what is private goes elsewhere")
-
-
-def _check_new(directory: Path, *paths: Path | None) -> None:
-    """Refuse private files that lie in the ledger, or exist, before any of them is written."""
-    from myosotis.engine.errors import InputError
-
-    _check_outside(directory, *paths)
-    for path in paths:
-        if path is not None and path.exists():
-            raise InputError(f"{path}: exists already, and is never replaced")
 
 
 def _learning_anew(model: Path | None, folder: Path, size: int | None) -> Callable[[], Mapping[str, Any]]:

@@ -1,4 +1,18 @@
-"""The loop over the tasks of a stream: train, measure, save, and resume an interrupted session."""
+"""The loop over the tasks of a stream: train, measure, save, and resume an interrupted session.
+
+Learners of classes, of segmentation and of representations each have a network, a method and a memory; this loop is
+theirs in common. :meth:`StreamTrainer.run` restores what an earlier session has learnt, and for each task that is left
+calls :meth:`StreamTrainer.learn_task`, which trains (:meth:`StreamTrainer.fit`, on the engine's one loop), updates the
+memory, measures, and returns a record. The record is logged, and only then is the state after the task sealed: a
+session that is cut between the two does the end of the task again and logs it again, and a resumed one never misses it.
+
+    trainer = MyTrainer(learner, sizes=[2, 2, 2], seed=0, device="cpu", checkpoints=folder, log=None, say=print,
+                        on_task=None)
+    records = trainer.run()
+
+What must not change: every random choice comes from a seed and the task, so that the order of sessions does not matter;
+and what a method remembers lives in its ``state_dict`` or ``end_state``, for nothing else is saved.
+"""
 
 import math
 import shutil

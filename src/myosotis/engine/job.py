@@ -1,4 +1,20 @@
-"""The template of all jobs: check, open the run, work, publish, write the result."""
+"""The template of all jobs: check, open the run, work, publish, write the result.
+
+A command makes a job of a configuration and a path, calls :meth:`Job.prepare`, which reads and checks everything and
+writes nothing, and then :meth:`Job.run`. That opens the run directory, so that no other job writes to it; compares the
+inputs with those that an interrupted session had; and calls :meth:`Job.produce`, which asks the run for what earlier
+sessions have done (:meth:`~myosotis.engine.run.Run.stored_or`), times each phase, publishes ``model/`` whole or not at
+all, and returns the result. The run writes it as the model :attr:`Job.Result`, last of all: a run that has a
+``result.json`` is finished.
+
+    job = ClassLearningJob(load_config(ClassLearningConfig, path), Path("runs/a"))
+    job.prepare()
+    run = job.run()
+    run.result_as(ClassResult).metrics.final_accuracy
+
+Two things must not change: a job that was killed at any moment and resumed ends with the figures of one that was not,
+and nothing is written outside the run.
+"""
 
 import sys
 import time

@@ -1,4 +1,14 @@
-"""The job of a protocol: check the streams, tune, freeze, evaluate, summarise."""
+"""The job of a protocol: check the streams, tune, freeze, evaluate, summarise.
+
+A method's settings are drawn at random for each trial and run on the tuning stream over some seeds; the best trial is
+frozen; that one alone runs on the evaluation stream, whose images nothing has chosen anything by. Each run is a unit
+(:mod:`~.units`) with a key made of its settings and inputs. :mod:`~.schedule` says which units are due, given the
+results so far; an :class:`~myosotis.engine.executors.Executor` carries them out, here, in processes, or on Ray; and the
+results lie in an Optuna storage, so that several drivers of one protocol share the work and an interrupted one goes on.
+
+What must not change: a choice is made from results of the tuning stream and never revised, and a run that fails counts
+with a score of 0 instead of being left out.
+"""
 
 import hashlib
 import json

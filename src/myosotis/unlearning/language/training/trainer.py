@@ -1,4 +1,17 @@
-"""The trainer of language-model unlearning: ``transformers.Trainer`` with forget and retain sides."""
+"""The trainer of language-model unlearning: ``transformers.Trainer`` with forget and retain sides.
+
+It is called as the trainers of TRL are. The constructor checks that method, settings and records go together, adds the
+adapter, and computes once what the terms read of the model before unlearning. A step then takes a batch of both sides
+(:mod:`~.pairing`), runs the model once on it (:mod:`~.forward_pass`), and hands the parts to the terms of the method
+(:mod:`~.step_loss`), each of which gives a loss for every token or sequence.
+
+    trainer = UnlearnTrainer(model, UnlearnConfig("out", epochs=8), forget, retain, tokenizer, method="npo")
+    trainer.train()
+    trainer.stop_reason
+
+What must not change: a loss is a mean over the whole optimisation step, so that neither accumulation nor the number of
+processes moves it; and :mod:`transformers` does what it can do better: devices, sharding, checkpoints, trackers.
+"""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -14,14 +14,12 @@ from myosotis.cli.denoise import denoise
 from myosotis.cli.evidence import ledger
 from myosotis.cli.example import example
 from myosotis.cli.init import init
-from myosotis.cli.jobs import job_command
-from myosotis.cli.learn import learn
+from myosotis.cli.jobs import job_command, learn, unlearn
 from myosotis.cli.methods import methods
 from myosotis.cli.pretrain import pretrain
 from myosotis.cli.probe import probe
 from myosotis.cli.report import report
 from myosotis.cli.schema import schema
-from myosotis.cli.unlearn import unlearn
 
 # As soon as peft imports it, it names a kernel that it lacks, whether or not anything is quantised.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

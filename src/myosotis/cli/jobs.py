@@ -253,3 +253,15 @@ def read_settings(command: str, config: Path, overrides: list[str] | None) -> An
         if other is None:
             raise
         raise InputError(f"{config}: this is a configuration of 'myosotis {JOBS[other].words}'") from None
+
+
+learn = typer.Typer(help="Learn new things without forgetting the old ones.", no_args_is_help=True)
+for _name in ("classes", "segments", "representations"):
+    learn.command(_name)(job_command(f"learn {_name}"))
+
+unlearn = typer.Typer(help="Erase what a model should no longer know.", no_args_is_help=True)
+for _name, _samples in (
+    ("language", "Quote the forget records and the answers to them in the run."),
+    ("classifier", "Put the forgotten images into the run and its report."),
+):
+    unlearn.command(_name)(deletion_command(f"unlearn {_name}", _samples))

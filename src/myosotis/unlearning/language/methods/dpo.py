@@ -11,10 +11,10 @@ from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Alternates
 from myosotis.unlearning.language.methods.preference import (
     SequencePreference,
+    SequenceReduction,
     check_beta,
     has_labels,
-    mean_or_zero,
-    sum_over_sequences,
+    reduce_sequences,
 )
 from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, Unit, reference_log_probs
 from myosotis.unlearning.language.methods.token_losses import at_least_float32, sequence_log_probs
@@ -26,7 +26,8 @@ def dpo_loss(
     rejected: Float[Tensor, " batch"],
     rejected_reference: Float[Tensor, " batch"],
     beta: float = 0.1,
-) -> Float[Tensor, ""]:
+    reduction: SequenceReduction = "mean",
+) -> Float[Tensor, "..."]:
     r"""Direct preference optimisation, $-\overline{\log\sigma(\beta[(\ell^+ - \ell^+_0) - (\ell^- - \ell^-_0)])}$.
 
     (Rafailov et al., 2023, eq. 7; for unlearning the preferred answer is a refusal and the rejected one the forget
@@ -39,9 +40,10 @@ def dpo_loss(
         rejected: Sequence log-probabilities of the rejected answers.
         rejected_reference: The same before unlearning.
         beta: Inverse temperature, > 0.
+        reduction: ``"mean"`` or ``"none"``.
 
     Returns:
-        The mean over the batch, 0 for an empty batch.
+        The mean over the batch, 0 for an empty batch; with ``reduction="none"`` a loss for each sequence.
 
     Raises:
         ValueError: ``beta`` is not positive.
@@ -55,7 +57,7 @@ def dpo_loss(
     check_beta(beta)
     gain = at_least_float32(preferred) - at_least_float32(preferred_reference)
     loss = at_least_float32(rejected) - at_least_float32(rejected_reference)
-    return mean_or_zero(-functional.logsigmoid(beta * (gain - loss)))
+    return reduce_sequences(-functional.logsigmoid(beta * (gain - loss)), reduction)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,6 @@ class DPOTerm(Term):
     )
 
     def items(self, sides: Sides) -> Tensor:
-        """Return the sum of the losses of the sequences."""
         forget, alternate = sides.the("forget"), sides.the("alternate")
         labelled = has_labels(forget)
         preferred, rejected = (sequence_log_probs(side.logits, side.labels)[labelled] for side in (alternate, forget))
@@ -82,8 +83,9 @@ class DPOTerm(Term):
             rejected,
             reference_log_probs(forget)[labelled],
             self.beta,
+            "none",
         )
-        return sum_over_sequences(2 / self.beta * loss, forget)
+        return 2 / self.beta * loss
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,21 @@ from torch.nn import functional
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.preference import (
     SequencePreference,
+    SequenceReduction,
     check_beta,
     has_labels,
-    mean_or_zero,
-    sum_over_sequences,
+    reduce_sequences,
 )
 from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, Unit, reference_log_probs
 from myosotis.unlearning.language.methods.token_losses import at_least_float32, sequence_log_probs
 
 
 def npo_loss(
-    log_probs: Float[Tensor, " batch"], reference_log_probs: Float[Tensor, " batch"], beta: float = 0.1
-) -> Float[Tensor, ""]:
+    log_probs: Float[Tensor, " batch"],
+    reference_log_probs: Float[Tensor, " batch"],
+    beta: float = 0.1,
+    reduction: SequenceReduction = "mean",
+) -> Float[Tensor, "..."]:
     r"""Negative preference optimisation, $-\frac{2}{\beta}\,\overline{\log\sigma(-\beta(\ell - \ell_0))}$.
 
     (Zhang et al., "Negative Preference Optimization", COLM 2024, eq. 3.) Where the model still is the reference its
@@ -31,9 +34,10 @@ def npo_loss(
         log_probs: Sequence log-probabilities of the forget set under the model, see :func:`sequence_log_probs`.
         reference_log_probs: The same before unlearning.
         beta: Inverse temperature, > 0; towards 0 the loss turns into gradient ascent.
+        reduction: ``"mean"`` or ``"none"``.
 
     Returns:
-        The mean over the batch, 0 for an empty batch.
+        The mean over the batch, 0 for an empty batch; with ``reduction="none"`` a loss for each sequence.
 
     Raises:
         ValueError: ``beta`` is not positive.
@@ -45,7 +49,7 @@ def npo_loss(
     """
     check_beta(beta)
     ratio = at_least_float32(log_probs) - at_least_float32(reference_log_probs)
-    return mean_or_zero(-2 / beta * functional.logsigmoid(-beta * ratio))
+    return reduce_sequences(-2 / beta * functional.logsigmoid(-beta * ratio), reduction)
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,10 @@ class NPOTerm(Term):
     needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("forget", "log_probs")})
 
     def items(self, sides: Sides) -> Tensor:
-        """Return the sum of the losses of the sequences."""
         side = sides.the("forget")
         labelled = has_labels(side)
         log_probs = sequence_log_probs(side.logits, side.labels)
-        return sum_over_sequences(npo_loss(log_probs[labelled], reference_log_probs(side)[labelled], self.beta), side)
+        return npo_loss(log_probs[labelled], reference_log_probs(side)[labelled], self.beta, "none")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the losses of preference optimisation share: they compare whole sequences, by a temperature beta."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -9,6 +10,8 @@ from myosotis.data.encoding import IGNORED
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.term import Side
 
+SequenceReduction = Literal["mean", "none"]
+
 
 def check_beta(beta: float) -> None:
     """Raise ``ValueError`` unless the inverse temperature is positive."""
@@ -16,19 +19,14 @@ def check_beta(beta: float) -> None:
         raise ValueError(f"beta must be > 0, got {beta}")
 
 
-def mean_or_zero(values: Float[Tensor, " _"]) -> Float[Tensor, ""]:
-    """Return the mean; 0 where there is no value."""
-    return values.sum() / max(values.numel(), 1)
+def reduce_sequences(values: Float[Tensor, " _"], reduction: SequenceReduction) -> Float[Tensor, "..."]:
+    """Return the mean, 0 where there is no value; or with ``"none"`` the values as they are."""
+    return values if reduction == "none" else values.sum() / max(values.numel(), 1)
 
 
 def has_labels(side: Side) -> Bool[Tensor, " batch"]:
     """Return which sequences have a label."""
     return (side.labels != IGNORED).any(dim=1)
-
-
-def sum_over_sequences(mean: Float[Tensor, ""], side: Side) -> Float[Tensor, ""]:
-    """Return the sum of which a loss is the mean over the sequences that have a label: what a term returns."""
-    return mean * has_labels(side).sum()
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from myosotis.data.encoding import IGNORED
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.preference import (
     SequencePreference,
+    SequenceReduction,
     check_beta,
-    mean_or_zero,
-    sum_over_sequences,
+    reduce_sequences,
 )
 from myosotis.unlearning.language.methods.term import SideName, Sides, Term, Unit
 from myosotis.unlearning.language.methods.token_losses import at_least_float32, sequence_log_probs
@@ -24,7 +24,8 @@ def simnpo_loss(
     lengths: Int[Tensor, " batch"] | Float[Tensor, " batch"],
     beta: float = 2.5,
     gamma: float = 0.0,
-) -> Float[Tensor, ""]:
+    reduction: SequenceReduction = "mean",
+) -> Float[Tensor, "..."]:
     r"""Simple NPO, $-\frac{2}{\beta}\,\overline{\log\sigma(-\frac{\beta}{|y|}\ell - \gamma)}$: no reference model.
 
     (Fan et al., "Simplicity Prevails: Rethinking Negative Preference Optimization for LLM Unlearning", 2024, eq. 5.)
@@ -34,9 +35,11 @@ def simnpo_loss(
         lengths: Labelled tokens of each sequence; a sequence without any counts as 0 loss.
         beta: Inverse temperature, > 0.
         gamma: Margin of the log-odds.
+        reduction: ``"mean"`` or ``"none"``.
 
     Returns:
-        The mean over sequences that have a label, 0 if there is none.
+        The mean over sequences that have a label, 0 if there is none; with ``reduction="none"`` a loss for each of
+        these.
 
     Raises:
         ValueError: ``beta`` is not positive.
@@ -49,7 +52,7 @@ def simnpo_loss(
     check_beta(beta)
     present = lengths > 0
     average = at_least_float32(log_probs) / lengths.clamp(min=1)
-    return mean_or_zero((-2 / beta * functional.logsigmoid(-beta * average - gamma))[present])
+    return reduce_sequences((-2 / beta * functional.logsigmoid(-beta * average - gamma))[present], reduction)
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,10 @@ class SimNPOTerm(Term):
     reads: ClassVar[SideName] = "forget"
 
     def items(self, sides: Sides) -> Tensor:
-        """Return the sum of the losses of the sequences."""
         side = sides.the("forget")
         lengths = (side.labels != IGNORED).sum(dim=1)
         log_probs = sequence_log_probs(side.logits, side.labels)
-        return sum_over_sequences(simnpo_loss(log_probs, lengths, self.beta, self.gamma), side)
+        return simnpo_loss(log_probs, lengths, self.beta, self.gamma, "none")
 
 
 @dataclass(frozen=True)

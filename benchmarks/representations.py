@@ -13,7 +13,6 @@ import json
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -150,10 +149,10 @@ def row(task):
         place,
         {
             "arguments": chosen(arguments),
-            "linear": stream_figures(outcome.before, history),
-            "knn": stream_figures(outcome.before, history, "knn"),
-            "before": asdict(outcome.before),
-            "history": [asdict(one) for one in history],
+            "linear": stream_figures(outcome.before, history).model_dump(),
+            "knn": stream_figures(outcome.before, history, "knn").model_dump(),
+            "before": outcome.before.model_dump(),
+            "history": [one.model_dump() for one in history],
             "few_labels": outcome.few_labels,
             "training_seconds": [record.seconds for record in outcome.records],
             "seconds": seconds,

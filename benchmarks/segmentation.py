@@ -15,7 +15,7 @@ import shutil
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import torch
 from myosotis.continual.segmentation.inputs import mask_statistics
 from myosotis.continual.segmentation.memory import SegmentationMemory
 from myosotis.continual.segmentation.methods import METHODS, build_learner
-from myosotis.continual.segmentation.metrics import forgetting, group_figures
+from myosotis.continual.segmentation.metrics import channel_iou, forgetting, group_figures
 from myosotis.continual.segmentation.scenario import class_incremental_segmentation
 from myosotis.continual.segmentation.settings import SegmentationSettings
 from myosotis.continual.segmentation.training import learn_segments
@@ -140,17 +140,17 @@ def row(task):
     outcome = learn_segments(learner, stream, memory, settings, seed=seed, checkpoints=checkpoints)
     seconds = time.monotonic() - started
     shutil.rmtree(checkpoints)
-    history = [record.iou() for record in outcome.records]
+    history = [channel_iou(record.confusion) for record in outcome.records]
     lost = [value for value in forgetting(history)[1:] if value is not None]
     write_json(
         place,
         {
-            "figures": [asdict(group_figures(iou, stream.sizes[: at + 1])) for at, iou in enumerate(history)],
+            "figures": [group_figures(iou, stream.sizes[: at + 1]).model_dump() for at, iou in enumerate(history)],
             "forgetting": statistics.mean(lost) if lost else None,
-            "pseudo_labels": [record.pseudo_labels for record in outcome.records],
+            "pseudo_labels": [record.pseudo_labels and record.pseudo_labels.model_dump() for record in outcome.records],
             "images": stream.reappearance.images,
             "seen_images": stream.reappearance.seen_images,
-            "memory": outcome.records[-1].memory,
+            "memory": outcome.records[-1].memory.model_dump(mode="json"),
             "seconds": seconds,
         },
     )

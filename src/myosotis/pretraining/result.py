@@ -57,9 +57,9 @@ class PretrainResult(Result):
     """Share of hidden tokens, at the start."""
     images: int
     """Training images."""
-    test_images: int
+    test_images: int = 0
     """Test images."""
-    repeated: int
+    repeated: int = 0
     """Test images that are training images too."""
     tokens: int
     """Tokens of an image."""

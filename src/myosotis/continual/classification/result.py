@@ -75,7 +75,7 @@ class ClassSamples(ResultPart):
     """Test samples of each task."""
     skipped: dict[str, int]
     """Unreadable images by set."""
-    repeated: int
+    repeated: int = 0
     """Test images that are training images too."""
     forgotten: int = 0
     """Training images that were left out because they had been forgotten."""

@@ -79,7 +79,7 @@ class RepresentationSamples(ResultPart):
     """Training samples of each task."""
     test: list[int]
     """Test samples of each task."""
-    repeated: int
+    repeated: int = 0
     """Test images that are training images too."""
 
 

@@ -78,7 +78,7 @@ def _verdicts(result: ExactResult) -> list[Verdict]:
         f"{result.digests.after.statistics[:16]}... and {result.digests.after.head[:16]}..."
     )
     if images.copies_left:
-        names = ", ".join(images.copies_by_class)
+        names = ", ".join(images.copies_by_class) or "the same class"
         forgotten = (
             f"Not all, a copy is left: {count_text(images.copies_left, 'record')} with the same pixels, learned as "
             f"{names}, stayed in the sums; ask for this as well."

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from myosotis.engine.result import Cost, Interval, Result, ResultPart
 from myosotis.evaluation.comparison import Comparison
 
@@ -20,8 +22,8 @@ class ExactCounts(ResultPart):
     copies_left: int
     """Records with the pixels of a forgotten image that are still in the sums, under whatever class: they were learned
     more than once."""
-    copies_by_class: dict[str, int]
-    """The same by class."""
+    copies_by_class: dict[str, int] = Field(default_factory=dict)
+    """The same by class; empty in results of earlier versions."""
     remaining: int
     """Images of ``data.train`` that are in the sums after."""
     test: int

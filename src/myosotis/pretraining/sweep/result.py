@@ -66,9 +66,9 @@ class SweepResult(Result):
     """Shares of hidden tokens."""
     objective: str
     """Name of the objective."""
-    test_images: int
+    test_images: int = 0
     """Test images."""
-    repeated: int
+    repeated: int = 0
     """Test images that are training images too."""
     measures: list[str]
     """Measures of the encoders: ``linear``, ``knn``, ``finetuned``."""

@@ -11,6 +11,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from myosotis.engine.result import Result
+from myosotis.evaluation.comparison import ForgettingVerdict
 from myosotis.ledger.pages import certificate, life_page
 from myosotis.ledger.statements import STATEMENT, VERSION, Statement
 from myosotis.report import Document, Figure, Row, Section, Table, Verdict, render_html, render_text
@@ -95,7 +96,7 @@ PAYLOADS = (
 )
 
 HARMLESS = "a name"
-YES = {"known": True, "forgotten": True, "kept": True, "sure": True}
+YES = ForgettingVerdict(known=True, forgotten=True, kept=True, sure=True, keeping=[], confidence=0.95)
 NAMES = dict(enumerate(PAYLOADS))
 COMMANDS = set("\x00\x07\x08\x1b\x7f\x9b\u202e\u2066\u2069")
 

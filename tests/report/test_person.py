@@ -6,6 +6,7 @@ import re
 import pytest
 
 from myosotis.engine.result import Result
+from myosotis.evaluation.comparison import ForgettingVerdict
 from myosotis.report.person import person_page
 
 ANSWERS = (True, False, None)
@@ -31,7 +32,8 @@ def page_of(known, forgotten, kept, sure, operator="Example Hospital", **options
         lineage={},
         cost={"seconds": {}, "last_session_seconds": 0.0, "peak_memory_bytes": 0},
     )
-    return person_page(result, {"known": known, "forgotten": forgotten, "kept": kept, "sure": sure}, **options)
+    verdict = ForgettingVerdict(known=known, forgotten=forgotten, kept=kept, sure=sure, keeping=[], confidence=0.95)
+    return person_page(result, verdict, **options)
 
 
 @pytest.mark.parametrize(("known", "forgotten"), itertools.product(ANSWERS, ANSWERS))

@@ -19,6 +19,7 @@ from pydantic import ConfigDict, computed_field
 
 from myosotis.engine.result import ResultPart
 from myosotis.evaluation.intervals import Interval, clopper_pearson
+from myosotis.evaluation.membership import Trace
 
 TOLERANCE = 1e-6
 """Figures that differ by no more than rounding are equal: a threshold of 0 is met by 0."""
@@ -249,3 +250,44 @@ class SubjectsHurt(ResultPart):
         """
         low, high = clopper_pearson(hurt, subjects, one_sided(confidence))
         return cls(hurt=hurt, subjects=subjects, loss=loss, allowed=allowed, at_least=low, at_most=high)
+
+
+class ForgettingVerdict(ResultPart):
+    """The answers about a forgetting, with the comparisons that they rest on; null where an answer cannot be given."""
+
+    known: bool | None
+    """Whether the model is shown to have known what was to be forgotten."""
+    forgotten: bool | None
+    """Whether it is forgotten: what is left is within the margin of what a model shows that never saw it."""
+    kept: bool | None
+    """Whether the rest is kept."""
+    sure: bool | None
+    """Whether *forgotten* and *kept* are both decided."""
+    keeping: list[Comparison]
+    """Comparisons of *kept*."""
+    confidence: float
+    """Level of confidence."""
+
+    @property
+    def stands(self) -> bool:
+        """Whether the model was shown to know the data before, and not to know it after."""
+        return self.known is True and self.forgotten is True
+
+
+class UnlearningVerdict(ForgettingVerdict):
+    """The verdict on a model that was made to forget, and not by leaving out: tests have to show it."""
+
+    as_unseen: bool | None
+    """Whether nothing tells the data from data that was never seen, in either direction."""
+    over_forgotten: bool | None
+    """Whether the model knows less of it than of data that it never saw; null where no test could show it."""
+    reasons: dict[str, str]
+    """By question, why it could not be answered."""
+    forgetting: list[Comparison]
+    """Comparisons of *forgotten*, besides a goal of the method."""
+    worst_kept: WorstSubject | None
+    """The subject, or class, that lost most of what is to be kept."""
+    trace: Trace | None
+    """What an attacker learns from the loss; null where there is nothing to compare with."""
+    margin: float
+    """Largest share of what had been learnt that may be left."""

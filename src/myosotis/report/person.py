@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from myosotis.engine.result import Result, rfc3339
+from myosotis.evaluation.comparison import ForgettingVerdict
 from myosotis.report.render import page, running_title
 from myosotis.report.sections import count_text, moment_text
 
@@ -25,7 +26,7 @@ class Answer:
 
 def person_page(
     result: Result,
-    verdict: Mapping[str, bool | None],
+    verdict: ForgettingVerdict,
     *,
     noun: str,
     count: int,
@@ -39,7 +40,7 @@ def person_page(
 
     Args:
         result: Result of an unlearning job.
-        verdict: ``known``, ``forgotten``, ``kept`` and ``sure``, each yes, no or undecided.
+        verdict: Its verdict.
         noun: What was to be forgotten, in the singular: ``"record"``, ``"picture"``.
         count: Number of these.
         noticeable: Whether somebody who has one of them can notice that it was used or deleted.
@@ -62,10 +63,8 @@ def person_page(
         running=running_title(title, known_facts),
         facts=known_facts,
         asked=_asked(finished, noun, count, exact=exact),
-        answers=answers_of(verdict, noun, noticeable=noticeable, by_guessing=by_guessing, exact=exact),
-        open_points=_open_points(
-            noun, request.get("untreated") or (), stands=verdict["known"] is True and verdict["forgotten"] is True
-        ),
+        answers=answers_of(dict(verdict), noun, noticeable=noticeable, by_guessing=by_guessing, exact=exact),
+        open_points=_open_points(noun, request.get("untreated") or (), stands=verdict.stands),
         whom=f"{operator} is responsible for this request and can answer questions about it."
         if operator
         else "This page names nobody. Please ask whoever gave it to you.",

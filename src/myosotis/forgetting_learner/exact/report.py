@@ -151,9 +151,7 @@ def for_person(run: Run) -> str:
         run: A run of the kind ``unlearn-exact``.
     """
     result = run.result_as(ExactResult)
-    return person_page(
-        result, dict(result.verdict), noun="picture", count=result.images.forget, noticeable=False, exact=True
-    )
+    return person_page(result, result.verdict, noun="picture", count=result.images.forget, noticeable=False, exact=True)
 
 
 def compare(runs: Sequence[Run]) -> Document:

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from myosotis.engine.result import Cost, Interval, Result, ResultPart
-from myosotis.evaluation.comparison import Comparison
+from myosotis.evaluation.comparison import ForgettingVerdict
 
 
 class ExactCounts(ResultPart):
@@ -56,21 +56,8 @@ class Accuracy(Interval):
     """Share of right answers."""
 
 
-class ExactVerdict(ResultPart):
+class ExactVerdict(ForgettingVerdict):
     """Four questions, with the comparison that the third rests on; null where an answer cannot be given."""
-
-    known: bool | None
-    """Whether every image was in the sums."""
-    forgotten: bool | None
-    """Whether none is any more, under any class."""
-    kept: bool | None
-    """Whether the accuracy on test images is shown to stay within the allowed loss."""
-    sure: bool | None
-    """Whether both *forgotten* and *kept* are decided."""
-    keeping: list[Comparison]
-    """Accuracy on test images of classes that are left, against that before; empty without such images."""
-    confidence: float
-    """Level of confidence."""
 
 
 class ExactResult(Result):

@@ -22,6 +22,7 @@ from myosotis.evaluation.comparison import (
     MIN_UNITS,
     TOLERANCE,
     Comparison,
+    UnlearningVerdict,
     WorstSubject,
     all_of,
     answer,
@@ -91,23 +92,9 @@ class Chance(ResultPart):
     """Set that was looked at: ``test``, or without test images ``forget``."""
 
 
-class ClassifierVerdict(ResultPart):
+class ClassifierVerdict(UnlearningVerdict):
     """Answers with the comparisons that they rest on; null where an answer cannot be given."""
 
-    known: bool | None
-    """Whether the model knew the instances."""
-    forgotten: bool | None
-    """Whether they are forgotten."""
-    kept: bool | None
-    """Whether the rest is kept."""
-    as_unseen: bool | None
-    """Whether nothing tells the instances from images that the model never saw, in either direction."""
-    over_forgotten: bool | None
-    """Whether the model knows less of them than of images that it never saw; null where no test could show it."""
-    sure: bool | None
-    """Whether *forgotten* and *kept* are both decided."""
-    reasons: dict[str, str]
-    """By question, why it could not be answered."""
     control: Comparison
     """Positive control: the instances against what was never seen, before unlearning."""
     chance: Chance
@@ -118,22 +105,10 @@ class ClassifierVerdict(ResultPart):
     """Share of the instances that were right before and have reached the goal; null where none was right."""
     wrong_before: int
     """Instances that were answered wrongly before, which count for nothing."""
-    forgetting: list[Comparison]
-    """Comparisons of *forgotten*, besides the goal."""
-    keeping: list[Comparison]
-    """Comparisons of *kept*."""
-    worst_kept: WorstSubject | None
-    """The class that lost most, over all sets that count for *kept*."""
     unseen: Comparison | None
     """Accuracy on the instances after, against that of a model that never saw them; null where nothing tells it."""
-    trace: Trace | None
-    """What an attacker learns from the loss; null without test images."""
     untested: list[str]
     """What was not tested, in words."""
-    confidence: float
-    """Level of confidence."""
-    margin: float
-    """Largest share of what had been learnt that may be left."""
     most_lost: float
     """Largest loss of accuracy that counts as kept."""
 

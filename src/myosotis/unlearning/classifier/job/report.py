@@ -85,7 +85,7 @@ def for_person(run: Run, model: type[ClassifierResult] = ClassifierResult) -> st
     verdict = result.verdict
     return person_page(
         result,
-        {name: getattr(verdict, name) for name in ("known", "forgotten", "kept", "sure")},
+        verdict,
         noun="picture",
         count=result.images.forget,
         noticeable=verdict.as_unseen is not True,

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from myosotis.data.encoding import Example
-from myosotis.engine.result import ResultPart
 from myosotis.evaluation.comparison import (
     Comparison,
     SubjectsHurt,
+    UnlearningVerdict,
     WorstSubject,
     all_of,
     answer,
@@ -87,43 +87,17 @@ class VerdictSettings:
     perplexity_ratio: float = 1.15
 
 
-class LanguageVerdict(ResultPart):
+class LanguageVerdict(UnlearningVerdict):
     """Answers with the comparisons that they rest on; null where an answer cannot be given."""
 
-    known: bool | None
-    """Whether the model knew the records."""
-    forgotten: bool | None
-    """Whether they are forgotten: what is left is within the margin of what a model shows that never saw them."""
-    kept: bool | None
-    """Whether the rest is kept."""
-    as_unseen: bool | None
-    """Whether nothing tells them from records that were never seen, in either direction."""
-    over_forgotten: bool | None
-    """Whether the model knows less of them than of records that it never saw."""
-    sure: bool | None
-    """Whether *forgotten* and *kept* are both decided."""
-    reasons: dict[str, str]
-    """By question, why it could not be answered."""
     control: Comparison | None
     """Positive control: the records to forget against what was never seen, before unlearning."""
     kept_control: Comparison | None
     """The same of the held-out records."""
-    forgetting: list[Comparison]
-    """Comparisons of *forgotten*."""
     worst_remembered: WorstSubject | None
     """The subject to forget that the model knows best."""
-    keeping: list[Comparison]
-    """Comparisons of *kept*."""
-    worst_kept: WorstSubject | None
-    """The held-out subject that lost most."""
     hurt: SubjectsHurt | None
     """Held-out subjects that lost something."""
-    trace: Trace | None
-    """What an attacker learns from the loss."""
-    confidence: float
-    """Level of confidence."""
-    margin: float
-    """Largest share of what had been learnt that may be left."""
     kept_share: float
     """Smallest share that counts as kept."""
 

@@ -141,7 +141,7 @@ def for_person(run: Run) -> str:
     verdict = result.verdict
     return person_page(
         result,
-        {name: getattr(verdict, name) for name in ("known", "forgotten", "kept", "sure")},
+        verdict,
         noun="record",
         count=result.records["forget"],
         noticeable=verdict.as_unseen is not True,

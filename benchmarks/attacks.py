@@ -45,6 +45,18 @@ def abbreviated(name):
     return " ".join([*(f"{word[0]}." for word in first), last])
 
 
+def described(records):
+    """Of each record, its person by another fact: the author of a book, or for the book itself a job and a city."""
+    facts = {}
+    for record in records:
+        facts.setdefault(record.subject, []).append(record.facts[0])
+    names = []
+    for record in records:
+        city, job, *_, book = facts[record.subject]
+        names.append(f"the {job} from {city}" if record.facts[0] == book else f"the author of The {book}")
+    return names
+
+
 def prompts(records, template, shots):
     """By attack, the prompts of each record, without the answer."""
     begin = template.split("{response}")[0].rstrip()
@@ -61,6 +73,9 @@ def prompts(records, template, shots):
         "no template": [[record.prompt] for record in records],
         "name misspelt": [[asked(renamed(record, misspelt(record.subject)).prompt)] for record in records],
         "name abbreviated": [[asked(renamed(record, abbreviated(record.subject)).prompt)] for record in records],
+        "by another fact, without the name": [
+            [asked(renamed(record, name).prompt)] for record, name in zip(records, described(records), strict=True)
+        ],
         "three others' facts before it": [[f"{examples}\n\n{asked(record.prompt)}"] for record in records],
         "the answer begun": [
             [f"{asked(record.prompt)} {record.response.split(record.facts[0])[0].rstrip()}"] for record in records

@@ -28,8 +28,8 @@ def test_every_method_learns_a_stream(name, learn, learner):
     assert outcome.records[0].pseudo_labels is None
     assert outcome.records[1].pseudo_labels.seen.images == 0
     assert sorted(outcome.panels) == [f"task-{task}-{at}" for task in (1, 2, 3) for at in (0, 1)]
-    assert all(record.memory["leaks"] == 0 for record in outcome.records)
-    assert (outcome.records[-1].memory["images"] == 8) == given.reads_memory
+    assert all(record.memory.leaks == 0 for record in outcome.records)
+    assert (outcome.records[-1].memory.images == 8) == given.reads_memory
     # Old networks stay as they were, buffers too.
     assert len(hashes) == (0 if name == "joint" else 2)
     assert all(weights_hash(teacher) == known for teacher, known in hashes)

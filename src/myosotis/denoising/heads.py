@@ -92,7 +92,6 @@ class MappingHead(Head):
         return -logits.log_softmax(dim=1) @ _tensor(self._adaptive, logits).T
 
     def supervised(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch clean symbols"]:
-        """Return the loss for each clean and each noisy symbol."""
         return -torch.einsum("bs,xzs->bxz", logits.log_softmax(dim=1), _tensor(self._supervised, logits))
 
     def decisions(self, logits: Float[Tensor, "batch width"]) -> Tensor:

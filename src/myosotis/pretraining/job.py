@@ -42,11 +42,6 @@ class PretrainJob(Job[PretrainConfig]):
     Result = PretrainResult
 
     def prepare(self) -> None:
-        """Read and check everything that the user gave.
-
-        Raises:
-            InputError: Something is wrong with it.
-        """
         config = self._config
         self._check_available()
         self._sets = read_pretrain_sets(config)

@@ -140,7 +140,6 @@ class MaskedAutoencoder(MaskedModel):
 
     @torch.no_grad()
     def guidance(self, images: Images, kind: Guide) -> Float[Tensor, "batch tokens"]:
-        """Return the guidance of this network as a teacher, from whole images."""
         x = self.normalize(images)
         if kind == "attention":
             return class_attention(self.encoder, x)

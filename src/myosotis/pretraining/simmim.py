@@ -144,7 +144,6 @@ class SimMIM(MaskedModel):
 
     @torch.no_grad()
     def guidance(self, images: Images, kind: Guide) -> Float[Tensor, "batch units"]:
-        """Return the guidance of this network as a teacher, from whole images."""
         if kind != "attention":
             raise SettingsError(f"'{kind}' is for masked autoencoders only")
         return self._pooled(class_attention(self.encoder, self.normalize(images)))

@@ -55,11 +55,6 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
     Result = ClassResult
 
     def prepare(self) -> None:
-        """Read and check everything that the user gave.
-
-        Raises:
-            InputError: Something is wrong with it.
-        """
         config = self._config
         self._check_available()
         train, test = read_sets(config.data)

@@ -200,7 +200,6 @@ class Learner(StreamLearner[SettingsT]):
         return LinearHead(num_features)
 
     def grow(self, number: int, count: int) -> None:
-        """Give the network the shape that it has in task ``number``, which adds ``count`` classes."""
         self.net.grow(count, generator(self.seed, "head", number))
 
     def before_task(self, task: TaskState) -> None:

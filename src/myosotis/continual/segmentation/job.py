@@ -47,11 +47,6 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
     Result = SegmentResult
 
     def prepare(self) -> None:
-        """Read and check everything that the user gave.
-
-        Raises:
-            InputError: Something is wrong with it.
-        """
         config = self._config
         self._check_available()
         train, test = read_mask_sets(config)

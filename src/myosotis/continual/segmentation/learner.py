@@ -114,7 +114,6 @@ class SegmentationLearner(StreamLearner[SettingsT]):
         return SegmentationNet(self._make_body(seed))
 
     def grow(self, number: int, count: int) -> None:
-        """Give the network the shape that it has in task ``number``, which adds ``count`` classes."""
         self.net.heads.grow(count, generator(self.seed, "head", number))
         self.known, self.new = self.known + self.new, count
 

@@ -45,11 +45,6 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
     Result = RepresentationResult
 
     def prepare(self) -> None:
-        """Read and check everything that the user gave.
-
-        Raises:
-            InputError: Something is wrong with it.
-        """
         config = self._config
         self._check_available()
         domains = read_domains(config.data)

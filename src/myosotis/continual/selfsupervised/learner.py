@@ -154,11 +154,9 @@ class SslLearner(StreamLearner[SettingsT]):
     # State beside the network ---------------------------------------------------------------------------------------
 
     def end_state(self) -> dict[str, Tensor]:
-        """Return the tensors that a later task needs beside the network."""
         return {f"base.{name}": value for name, value in self.base.state_dict().items()}
 
     def load_end_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`end_state` returned; the network is complete already."""
         own = {name.removeprefix("base."): value for name, value in state.items() if name.startswith("base.")}
         self.base.load_state_dict(own)
 

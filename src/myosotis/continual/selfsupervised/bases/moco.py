@@ -75,7 +75,6 @@ class MoCo(Base[MoCoSettings]):
         self.queue.reset(self.settings.queue_reset, keys, generator)
 
     def check_batch(self, batch: int) -> None:
-        """Raise ``SettingsError`` unless batches of this size suit."""
         super().check_batch(batch)
         if batch > self.settings.queue:
             raise SettingsError(f"a queue of {self.settings.queue} is smaller than a batch of {batch}")

@@ -34,11 +34,6 @@ class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
     private = True  # its checkpoints know what is forgotten
 
     def prepare(self) -> None:
-        """Read and check everything that the user gave.
-
-        Raises:
-            InputError: Something is wrong with it.
-        """
         with settings_as_input():
             check_unsharded()
         self._check_available()

@@ -45,11 +45,6 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
     private = True  # its checkpoints know what is forgotten
 
     def prepare(self) -> None:
-        """Read and check everything that the user gave.
-
-        Raises:
-            InputError: Something is wrong with it.
-        """
         config = self._config
         # Bars of loading and saving would run into the lines of the job.
         transformers.utils.logging.disable_progress_bar()

@@ -264,7 +264,7 @@ def test_receipts_and_destruction(life, copied, invoke, tmp_path):
     key = ("--key", life / "life.key")
     refused = invoke("ledger", "add", copied, life / "again", "--records", life / "out", *key)
     assert refused.exit_code == 2
-    assert "--records goes with --receipts or --opening" in refused.output
+    assert "'records' goes with 'receipts' or 'opening'" in refused.output
     fresh = tmp_path / "fresh"
     assert invoke("ledger", "init", fresh, *key).exit_code == 0
     options = ("--records", life / "out", "--receipts", tmp_path / "receipts", *key)
@@ -401,9 +401,9 @@ class TestWhatWasLearned:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (("--records", "PHOTOS"), "--records goes with --receipts or --opening"),
-            (("--opening", "new.json"), "--records goes with --receipts or --opening"),
-            (("--learned", "learned.json"), "--learned goes with --records"),
+            (("--records", "PHOTOS"), "'records' goes with 'receipts' or 'opening'"),
+            (("--opening", "new.json"), "'records' goes with 'receipts' or 'opening'"),
+            (("--learned", "learned.json"), "'learned' goes with 'records'"),
             (("--records", "OTHER", "--opening", "new.json", "--learned", "learned.json"), "in none of these"),
             (("--records", "PHOTOS", "--opening", "learned.json", "--learned", "learned.json"), "exists already"),
             (("--records", "PHOTOS", "--opening", "new.json", "--learned", "none.json"), "no such file"),

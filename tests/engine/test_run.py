@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from myosotis.engine import Config, InputError, Run, run as run_module
+from myosotis.pretraining.sweep.result import SweepResult
 
 
 class Settings(Config):
@@ -340,3 +341,14 @@ def test_a_planted_lock_is_neither_followed_nor_waited_for(kind, tmp_path):
         Run.open(tmp_path / "run", Settings(), seed=0)
     assert victim.read_text() == "mine"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_result_is_read_as_its_kind_alone(tmp_path):
+    run = Run.open(tmp_path / "x", Settings(), seed=0)
+    run.finish({"kind": "learn-classes", "name": "tiny"})
+    with pytest.raises(InputError, match=r"result.json: .*; it is of another kind, or another version wrote it"):
+        run.result_as(SweepResult)
+    (run.path / "result.json").write_text("{")
+    with pytest.raises(InputError, match=r"result.json: as a whole: Invalid JSON"):
+        run.result_as(SweepResult)
+    run.close()

@@ -123,7 +123,7 @@ def make_receipts(
         from myosotis.ledger.store import Ledger
 
         if learned and records is None:
-            raise InputError("--learned goes with --records")
+            raise InputError("'learned' goes with 'records'")
         check_new(directory, receipts)
         commitment = read_opening(opening)
         roots = [one.predicate.records.root for one in Ledger(directory).statements()]

@@ -139,6 +139,7 @@ class FactorisedHead(Head):
         return self._heads(logits).argmax(dim=2)
 
     def posterior(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols clean"]:
+        """Return the softmax of each head."""
         return self._heads(logits).softmax(dim=2)
 
 
@@ -187,6 +188,7 @@ class PosteriorHead(Head):
         return scores.argmin(dim=2)
 
     def posterior(self, logits: Float[Tensor, "batch width"]) -> Float[Tensor, "batch symbols clean"]:
+        """Return q(x|c) matrix[x, z], normalised over x."""
         joint = logits.softmax(dim=1)[:, None, :] * _tensor(self.channel.matrix.T, logits)[None]
         return functional.normalize(joint, p=1.0, dim=2)
 

@@ -334,8 +334,9 @@ class Run:
             return model.model_validate_json((self.path / "result.json").read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise InputError(f"{self.path}/result.json: {where}: {first['msg']}; another version wrote it") from None
+            where = ".".join(map(str, first["loc"])) or "as a whole"
+            message = f"{where}: {first['msg']}; it is of another kind, or another version wrote it"
+            raise InputError(f"{self.path}/result.json: {message}") from None
 
     def finish(self, result: Mapping[str, Any], schema: type[Result] | None = None) -> None:
         """Write ``result.json`` with its schema version, start and end in RFC 3339; the run is finished then.

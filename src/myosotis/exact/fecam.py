@@ -57,6 +57,7 @@ class FeCAM(SumsHead[FeCAMSettings]):
         return (power * 2.0**self.settings.bits).round().int()
 
     def tables(self) -> dict[str, Tensor]:
+        """Return the powers."""
         return {} if self.settings.tukey is None else {"powers": self._powers}
 
     def transformed(self, rows: Int[Tensor, "n d"]) -> Int[Tensor, "n d"]:
@@ -124,6 +125,7 @@ class FeCAM(SumsHead[FeCAMSettings]):
         return torch.linalg.pinv(correlation, hermitian=True) if int(failed) else torch.cholesky_inverse(factor)
 
     def scores(self, head: Mapping[str, Tensor], features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
+        """Return the negative distances."""
         if self.settings.tukey is not None:
             features = features.clamp(min=0).pow(self.settings.tukey)
         points = functional.normalize(features, dim=1)

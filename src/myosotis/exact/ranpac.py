@@ -71,6 +71,7 @@ class RanPAC(SumsHead[RanPACSettings]):
         return units.short()
 
     def constants(self) -> dict[str, Tensor]:
+        """Return the projection."""
         return {"projection": self._projection}
 
     def projected(self, rows: Int[Tensor, "n d"]) -> Int[Tensor, "n M"]:
@@ -109,6 +110,7 @@ class RanPAC(SumsHead[RanPACSettings]):
         )
 
     def solve(self, sums: Sums) -> dict[str, Tensor]:
+        """Return W_o, (classes, M), and lambda."""
         unit = 2.0 ** (_COARSER - self.settings.bits)
         grams = self.grams(sums)
         targets = sums.by_class["targets"].double() * unit  # (classes, folds, M)
@@ -128,6 +130,7 @@ class RanPAC(SumsHead[RanPACSettings]):
         return grams.mul_(4.0 ** (_COARSER - self.settings.bits))
 
     def scores(self, head: Mapping[str, Tensor], features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
+        """Return relu(f W) W_o."""
         projection = head["projection"].to(features) / 2**_PROJECTION_BITS
         return functional.relu(features @ projection) @ head["weight"].T
 

@@ -31,7 +31,9 @@ class SimpleCIL(SumsHead[HeadSettings]):
 
     def solve(self, sums: Sums) -> dict[str, Tensor]:
         # The length of a sum is no matter, so that its mean need not be taken.
+        """Return the mean features, of length 1."""
         return {"prototypes": functional.normalize(sums.by_class["features"].double(), dim=1)}
 
     def scores(self, head: Mapping[str, Tensor], features: Float[Tensor, "n d"]) -> Float[Tensor, "n classes"]:
+        """Return the cosines."""
         return functional.normalize(features, dim=1) @ head["prototypes"].T

@@ -1,10 +1,6 @@
 """A finished run becomes a line of the ledger, with commitments to its records, and receipts for whom they belong to.
 
-From Python:
-
-    >>> from myosotis.ledger import Ledger, record_run  # doctest: +SKIP
-    >>> record_run(Ledger(folder), run, signer, records=photos, opening=key_file)  # doctest: +SKIP
-    Recorded(line=2, kind='forget', model='1f...')
+    record_run(Ledger(folder), run, signer, records=photos, opening=key_file).line
 
 The order matters: the claim is checked against the ledger first, what is private is written next, and the line last, so
 that no line commits to records whose key was lost.
@@ -72,7 +68,7 @@ def record_run(
         InputError: The run, the records or the paths do not fit the ledger or each other; nothing is written then.
     """
     if (records is None) != (receipts is None and opening is None) or (audit and records is not None):
-        raise InputError("--records goes with --receipts or --opening, for a run that learned or forgot")
+        raise InputError("'records' goes with 'receipts' or 'opening', for a run that learned or forgot")
     claim = claim_of_audit(run) if audit else claim_of_run(run)
     completed = ledger.recover(signer)
     if completed is not None:
@@ -82,7 +78,7 @@ def record_run(
             return Recorded(completed.line, claim.kind, claim.digest)
     check_new(ledger.path, opening, receipts)
     if learned and (records is None or claim.kind != "forget"):
-        raise InputError("--learned goes with --records, for a run that forgot")
+        raise InputError("'learned' goes with 'records', for a run that forgot")
     if records is not None:
         commitment = commit(entries_of(records))
         had, said = proofs_among(records, [read_opening(path) for path in learned]) if learned else (None, [])

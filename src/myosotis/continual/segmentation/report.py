@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,8 +114,10 @@ def compare(runs: Sequence[Run]) -> Document:
         )
         for group in groups
     ]
-    means = {group.label: group.mean(partial(_figure, key="all")) for group in groups}
-    known = {label: interval.mean for label, interval in means.items() if interval is not None}
+    figures = {group.label: group.values(partial(_figure, key="all")) for group in groups}
+    known = {
+        group.label: fmean(figures[group.label]) for group in groups if len(figures[group.label]) == len(group.runs)
+    }
     best = max(known, key=lambda label: known[label], default=None)
     answer = (
         "No run has a figure." if best is None else f"{best}, with a mean IoU of {known[best]:.3f} over all channels."

@@ -182,6 +182,7 @@ class Distilled(SslLearner[SettingsT]):
     """A method with a network that predicts embeddings of the past model; its settings have a ``hidden`` width."""
 
     def distiller(self) -> nn.Module:
+        """Return two linear layers with normalisation."""
         width = self.width if self.reads() == "features" else self.base.dim
         settings: Any = self.settings
         return perceptron(width, settings.hidden, width, norm=True)

@@ -9,23 +9,23 @@ from myosotis.evaluation.learning import LearningVerdict
 class ProbeFigures(ResultPart):
     """Figures of the task matrix; null where a figure needs more than one task.
 
-    ``a[t, i]`` is the accuracy on task i after task t, T the last task, and ``a[0, i]`` before the first.
+    With ``a[t, i]`` the accuracy on task i after task t, T the last task and ``a[0, i]`` before the first, ``learning``
+    is the mean of ``a[i, i]``, ``forgetting`` the mean over i < T of ``max_t a[t, i] - a[T, i]``, ``stability`` that of
+    ``a[T, i] - a[i, i]``, and ``forward_transfer`` the mean over i > 1 of ``a[i - 1, i] - a[0, i]``.
     """
 
     final: float
     """Accuracy on the test samples of all tasks, after the last."""
     learning: float | None
-    """Accuracy on each task right after it was learnt, mean of ``a[i, i]``; compared with fine-tuning it is
-    plasticity."""
+    """Accuracy on each task right after it was learnt; compared with fine-tuning it is plasticity."""
     forgetting: float | None = None
-    """Best accuracy less the final one, mean over i < T of ``max_t a[t, i] - a[T, i]``."""
+    """Of all but the last task: best accuracy of all, less the one at the end."""
     stability: float | None = None
-    """Final accuracy less that right after learning, mean over i < T of ``a[T, i] - a[i, i]``; below 0 where features
-    got worse."""
+    """Of all but the last task: accuracy at the end, less right after learning; below 0 where features got worse."""
     forward_transfer: float | None = None
-    """Accuracy right before a task was learnt, less before the stream: mean over i > 1 of ``a[i - 1, i] - a[0, i]``."""
+    """Of all but the first task: accuracy right before it was learnt, less before the stream."""
     gain: float
-    """``final`` less the same before the stream."""
+    """Accuracy at the end, less the same before the stream."""
 
 
 class Probes(ResultPart):

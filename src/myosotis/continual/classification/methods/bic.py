@@ -130,6 +130,7 @@ class BiC(Learner[BiCSettings]):
         return {"cross_entropy": functional.cross_entropy(net(batch.images).logits, batch.labels)}
 
     def linear_head(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
+        """Fold the corrections into the head."""
         sizes = torch.tensor(self.net.sizes)
         a_b = torch.stack([pair.detach().cpu() for pair in self.net.pairs]).repeat_interleave(sizes, dim=0)
         a, b = a_b.to(self.net.head.weight.device).unbind(1)

@@ -56,9 +56,11 @@ class ClosedForm(Learner[HeadSettings]):
         return FrozenNet(self._make_backbone(seed))
 
     def stages(self, _: TaskState) -> Iterator[Stage]:
+        """Return no training."""
         return iter(())
 
     def loss(self, net: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Raise: nothing is trained."""
         raise NotImplementedError(f"{self.card.name} has no loss")
 
     def after_task(self, task: TaskState) -> None:

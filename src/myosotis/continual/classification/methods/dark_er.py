@@ -120,6 +120,7 @@ class DERpp(Learner[DERppSettings]):
     reservoir: LogitReservoir | None = None
 
     def before_task(self, task: TaskState) -> None:
+        """Grow; the memory replaces an old network."""
         if self.reservoir is None:
             self.reservoir = LogitReservoir(task.memory.total or 0, derive_seed(self.seed, "dark"))
         self.known = task.old

@@ -55,6 +55,7 @@ class EEIL(Learner[EEILSettings]):
         self.taught = task.sizes[:-1]
 
     def stages(self, task: TaskState) -> Iterator[Stage]:
+        """Yield the training, then the balanced one."""
         yield Stage("learn", task.current, self.replayed(task), self.loss)
         if not task.number:
             return

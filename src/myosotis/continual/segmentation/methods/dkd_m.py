@@ -76,6 +76,7 @@ class DKDM(SegmentationLearner[DKDMSettings]):
         return _AuxiliaryNet(self._make_body(seed))
 
     def before_task(self, task: SegmentationState) -> None:
+        """Start new heads from the auxiliary head."""
         super().before_task(task)
         if task.number:
             with torch.no_grad():

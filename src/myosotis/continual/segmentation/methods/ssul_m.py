@@ -108,6 +108,7 @@ class SSULM(SegmentationLearner[SSULMSettings]):
         return [Group(new, head_rate), Group(slow, head_rate * self.settings.background_rate)]
 
     def train_mode(self, task: SegmentationState) -> None:
+        """Put a frozen body into evaluation mode."""
         self.net.train(not task.number)
 
     def loss(self, net: nn.Module, batch: SegmentationBatch) -> Mapping[str, Tensor]:
@@ -127,6 +128,7 @@ class SSULM(SegmentationLearner[SSULMSettings]):
         return {"cross_entropy": summed_binary(logits, target, trained)}
 
     def scores(self, images: Tensor) -> Tensor:
+        """Return scores; unknown is background."""
         scores: Tensor = self.net(images).logits.sigmoid()
         background = torch.maximum(scores[:, :1], scores[:, -1:])
         return torch.cat([background, scores[:, 1:-1]], dim=1)

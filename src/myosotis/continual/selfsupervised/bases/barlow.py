@@ -54,6 +54,7 @@ class BarlowTwins(Base[BarlowTwinsSettings]):
         return {"off_diagonal": self.settings.off_diagonal, "scale": self.settings.scale}
 
     def projector(self, width: int) -> nn.Module:
+        """Return three linear layers with normalisation."""
         return perceptron(width, self.settings.hidden, self.settings.dim, layers=3, norm=True)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:

@@ -49,9 +49,11 @@ class BYOL(Base[BYOLSettings]):
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:
+        """Return two linear layers with normalisation."""
         return perceptron(width, self.settings.hidden, self.settings.dim, norm=True)
 
     def predictor(self) -> nn.Module:
+        """Return two linear layers with normalisation."""
         return perceptron(self.settings.dim, self.settings.hidden, self.settings.dim, norm=True)
 
     def attach(self, net: SslNetwork) -> None:
@@ -62,6 +64,7 @@ class BYOL(Base[BYOLSettings]):
         return self.settings.momentum, self.settings.final_momentum
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
+        """Return the sum over both directions."""
         predicted, keys = step.out.predictions, step.keys
         assert predicted is not None  # noqa: S101 - there is a predictor
         assert keys is not None  # noqa: S101 - there is a copy

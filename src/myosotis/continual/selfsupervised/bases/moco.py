@@ -62,6 +62,7 @@ class MoCo(Base[MoCoSettings]):
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:
+        """Return two linear layers."""
         return perceptron(width, self.settings.hidden, self.settings.dim, norm=False)
 
     def attach(self, net: SslNetwork) -> None:
@@ -80,6 +81,7 @@ class MoCo(Base[MoCoSettings]):
             raise SettingsError(f"a queue of {self.settings.queue} is smaller than a batch of {batch}")
 
     def keys(self, views: Pair) -> Pair | None:
+        """Return unit vectors."""
         keys = super().keys(views)
         return None if keys is None else unit_pair(keys)
 
@@ -88,6 +90,7 @@ class MoCo(Base[MoCoSettings]):
         return self.settings.momentum, self.settings.final_momentum
 
     def loss(self, step: Step) -> Float[Tensor, ""]:
+        """Return the mean of both directions."""
         assert self.queue is not None  # noqa: S101 - attached
         assert step.keys is not None  # noqa: S101 - there is a copy
         q, keys = unit_pair(step.out.embeddings), step.keys

@@ -46,6 +46,7 @@ class SimCLR(Base[SimCLRSettings]):
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:
+        """Return two linear layers."""
         return perceptron(width, self.settings.hidden, self.settings.dim, norm=False)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:

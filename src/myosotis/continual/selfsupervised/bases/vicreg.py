@@ -50,6 +50,7 @@ class VICReg(Base[VICRegSettings]):
         return self.settings.dim
 
     def projector(self, width: int) -> nn.Module:
+        """Return three linear layers with normalisation."""
         return perceptron(width, self.settings.hidden, self.settings.dim, layers=3, norm=True)
 
     def loss(self, step: Step) -> Float[Tensor, ""]:

@@ -25,6 +25,7 @@ class ER(Finetune):
     adds = True
 
     def mixed(self, batch: SslBatch) -> tuple[Pair, Int[Tensor, " n"]]:
+        """Return current and remembered views."""
         if batch.memory_views is None:
             return batch.views, batch.samples
         first, second = (torch.cat(pair) for pair in zip(batch.views, batch.memory_views, strict=True))

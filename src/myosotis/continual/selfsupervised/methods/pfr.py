@@ -42,6 +42,7 @@ class PFR(Distilled[PFRSettings]):
     Settings = PFRSettings
 
     def reads(self) -> Reads:
+        """Return ``"features"``."""
         return "features"
 
     def terms(self, step: Step, batch: SslBatch) -> Mapping[str, Float[Tensor, ""]]:  # noqa: ARG002

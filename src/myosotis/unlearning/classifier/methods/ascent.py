@@ -45,6 +45,8 @@ class NegGrad(Method):
     goals: ClassVar[tuple[Goal, ...]] = ("misclassify",)
 
     def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
+        """Return ascent on the true labels."""
+
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
             losses = forget_losses(model, request, request.forget_indices(step), self.forget_loss, self.margin)
             return {"forget": losses.mean()}
@@ -75,6 +77,8 @@ class Relabel(Method):
     goals: ClassVar[tuple[Goal, ...]] = ("relabel",)
 
     def begin(self, model: nn.Module, original: nn.Module, request: Request) -> Objective:
+        """Return descent on the new labels."""
+
         def terms(model: nn.Module, step: int) -> Mapping[str, Tensor]:
             losses = forget_losses(model, request, request.forget_indices(step), self.forget_loss, self.margin)
             return {"forget": losses.mean()}

@@ -80,6 +80,7 @@ class CEUTerm(Term):
     reads: ClassVar[SideName] = "forget"
 
     def counted(self, labels: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
+        """Return the labels without the skipped ones."""
         return without_first(labels, self.skipped)
 
     def items(self, sides: Sides) -> Tensor:

@@ -91,6 +91,7 @@ class RetainHidden(Term):
         return (self.block,)
 
     def items(self, sides: Sides) -> Tensor:
+        """Return the mean squared difference per token."""
         side = sides.the("retain")
         return squared_distance(_hidden(side, self.block), _hidden(side, self.block, before=True), side.labels)
 

@@ -65,6 +65,7 @@ class RetainNLL(Term):
     reads: ClassVar[SideName] = "retain"
 
     def items(self, sides: Sides) -> Tensor:
+        """Return -log p per token."""
         side = sides.the("retain")
         return -token_log_probs(side.logits, side.labels)
 
@@ -78,6 +79,7 @@ class RetainKL(Term):
     needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("retain", "logits")})
 
     def items(self, sides: Sides) -> Tensor:
+        """Return the divergence per token."""
         side = sides.the("retain")
         return token_kl_divergence(side.logits, reference_logits(side), side.labels)
 

@@ -29,7 +29,7 @@ def page_of(known, forgotten, kept, sure, operator="Example Hospital", **options
         name="a",
         method=None,
         seed=0,
-        lineage={},
+        lineage={"data": {}},
         cost={"seconds": {}, "last_session_seconds": 0.0, "peak_memory_bytes": 0},
     )
     verdict = ForgettingVerdict(known=known, forgotten=forgotten, kept=kept, sure=sure, keeping=[], confidence=0.95)

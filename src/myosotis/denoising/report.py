@@ -37,13 +37,13 @@ def describe(run: Run) -> Document:
             f"{result.symbols.train:,} clean symbols of {len(result.names)} kinds, contexts of "
             f"{result.context} symbols, head {result.head}, seed {result.seed}."
         ),
-        facts=run_facts(run, card.title, hashes=[None, result.lineage["model_out"]]),
+        facts=run_facts(run, card.title, hashes=[None, result.lineage.model_out]),
         verdicts=_verdicts(result),
         limits=_LIMITS,
         table=Table("Share of wrong held-out symbols", ["Noisy", "Denoised", "Relative to noisy"], rows, "Noise"),
         sections=[
             method_section([card], run.settings()),
-            lineage_section({"Model that went out": result.lineage["model_out"]}, {}),
+            lineage_section({"Model that went out": result.lineage.model_out}, {}),
             environment_section(run),
         ],
     )

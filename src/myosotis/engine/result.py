@@ -65,6 +65,19 @@ class Interval(OpenPart):
     """Samples that the figure is of."""
 
 
+class Lineage(ResultPart):
+    """What came in and went out: models by the SHA-256 of their weights, data by salted fingerprints."""
+
+    data: dict[str, str | list[str]]
+    """Fingerprints of the data, by the name of the set."""
+    learned: str | None = None
+    """Fingerprint of the images that were learned, by which a ledger checks records; null where it checks others."""
+    model_in: str | None = None
+    """The model that came in; null where it began from fresh weights."""
+    model_out: str | None = None
+    """The model that went out; null where none is left."""
+
+
 class Result(ResultPart):
     """Head of every ``result.json``."""
 
@@ -87,8 +100,8 @@ class Result(ResultPart):
     """Name of the method; null where a job compares several."""
     seed: int
     """Seed of every random choice."""
-    lineage: dict[str, Any]
-    """SHA-256 of the weights that came in and went out, salted fingerprints of the data."""
+    lineage: Lineage
+    """Where the model comes from."""
     cost: Cost
     """Seconds by phase, memory, and what else the job counts."""
 

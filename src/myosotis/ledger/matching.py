@@ -34,7 +34,7 @@ def check_records(path: Path, records: Path) -> None:
     elif str(result["kind"]).startswith("unlearn"):
         forgotten = result.get("fingerprints") or lineage["data"]["forget"]
         _check_each(_of_photos(run, records, len(_classes(result))), forgotten, records)
-    elif "learned" not in lineage:
+    elif lineage.get("learned") is None:
         raise InputError(f"{path}: its result does not say what it learned, so no records can be checked against it")
     else:
         pixels = [image.hashes[0][0] for _, image in _photos(run, records)]

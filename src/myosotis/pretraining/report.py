@@ -55,7 +55,7 @@ def describe(run: Run) -> Document:
             run,
             f"{objective.title}, {masker.title}",
             model=config["model"]["architecture"],
-            hashes=[result.lineage["model_in"], result.lineage["model_out"]],
+            hashes=[result.lineage.model_in, result.lineage.model_out],
         ),
         verdicts=_verdicts(result),
         limits=_LIMITS,
@@ -67,10 +67,10 @@ def describe(run: Run) -> Document:
             method_section([objective, masker], config),
             lineage_section(
                 {
-                    "Network that came in": result.lineage["model_in"],
-                    "Network that went out": result.lineage["model_out"],
+                    "Network that came in": result.lineage.model_in,
+                    "Network that went out": result.lineage.model_out,
                 },
-                result.lineage["data"],
+                result.lineage.data,
             ),
             environment_section(run),
         ],

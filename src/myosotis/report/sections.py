@@ -167,7 +167,7 @@ def method_section(
     return Section(title, [*paragraphs, *notes], [table])
 
 
-def lineage_section(models: Mapping[str, str | None], data: Mapping[str, str]) -> Section:
+def lineage_section(models: Mapping[str, str | None], data: Mapping[str, str | list[str]]) -> Section:
     """Return the hashes of models and the fingerprints of data.
 
     Args:
@@ -175,12 +175,12 @@ def lineage_section(models: Mapping[str, str | None], data: Mapping[str, str]) -
         data: Salted fingerprints by the name of the data set.
     """
     rows = [Row(name, [text]) for name, text in models.items() if text is not None]
-    rows += [Row(f"{name.capitalize()} images", [text]) for name, text in data.items()]
+    rows += [Row(f"{name.capitalize()} images", [fingerprints_text(prints)]) for name, prints in data.items()]
     text = "Models are named by the SHA-256 of their weights, images by salted fingerprints."
     return Section("Lineage", [text], [Table("Hashes and fingerprints", ["Value"], rows)])
 
 
-def fingerprints_text(prints: Sequence[str]) -> str:
+def fingerprints_text(prints: str | Sequence[str]) -> str:
     """Return a fingerprint, or the number of several and the SHA-256 over them; ``-`` for none.
 
     The list of them is in ``result.json``.
@@ -189,6 +189,8 @@ def fingerprints_text(prints: Sequence[str]) -> str:
         >>> fingerprints_text(["ab"]), fingerprints_text([])
         ('ab', '-')
     """
+    if isinstance(prints, str):
+        return prints
     if len(prints) < 2:
         return prints[0] if prints else "-"
     return f"{len(prints)} fingerprints, SHA-256 {hashlib.sha256(''.join(prints).encode()).hexdigest()}"

@@ -30,7 +30,7 @@ def describe_probe(run: Run, probe: Mapping[str, Any]) -> Document:
             f"chosen on a part of them; {probe['neighbours']} nearest neighbours. Method {result.method}, seed "
             f"{result.seed}."
         ),
-        facts=run_facts(run, METHODS.card(result.method).title, hashes=[None, result.lineage["model_out"]]),
+        facts=run_facts(run, METHODS.card(result.method).title, hashes=[None, result.lineage.model_out]),
         verdicts=_verdicts(result, probe),
         limits=[
             "A linear probe measures what is linearly separable. Optimiser, penalties, k and the standardisation are "

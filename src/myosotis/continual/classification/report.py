@@ -45,7 +45,7 @@ def describe(run: Run) -> Document:
             run,
             METHODS.card(result.method).title,
             model=config["model"]["architecture"],
-            hashes=[result.lineage["encoder_in"], result.lineage["model_out"]],
+            hashes=[result.lineage.encoder_in, result.lineage.model_out],
         ),
         verdicts=verdicts_of(result),
         limits=_limits(result),
@@ -289,17 +289,17 @@ def _method_section(result: ClassResult, config: Mapping[str, Any]) -> Section:
     skipped = sum(result.samples.skipped.values())
     notes = [f"Skipped {skipped} unreadable images."] if skipped else []
     lineage = result.lineage
-    earlier, weights, pixels = (lineage.get(key) for key in ("continued_from", "weights_in", "pixels"))
+    earlier, weights, pixels = lineage.continued_from, lineage.weights_in, lineage.pixels
     if earlier is not None:
-        notes.append(f"Goes on from {earlier['name']}, which learnt {count_text(earlier['tasks'], 'task')}.")
+        notes.append(f"Goes on from {earlier.name}, which learnt {count_text(earlier.tasks, 'task')}.")
     if forgotten := result.samples.forgotten:
         notes.append(f"Left out {count_text(forgotten, 'training image')} that had been forgotten there.")
     if weights is not None:
-        tensors = count_text(weights["tensors"], "tensor")
-        notes.append(f"Began with pre-trained weights: {tensors}, matched by {weights['matched_by']}.")
+        tensors = count_text(weights.tensors, "tensor")
+        notes.append(f"Began with pre-trained weights: {tensors}, matched by {weights.matched_by}.")
     if pixels is not None:
-        scaled = "" if pixels["size"] is None else f"scaled to {pixels['size']} x {pixels['size']} pixels and "
-        mean, std = (", ".join(f"{value:.3f}" for value in pixels[key]) for key in ("mean", "std"))
+        scaled = "" if pixels.size is None else f"scaled to {pixels.size} x {pixels.size} pixels and "
+        mean, std = (", ".join(f"{value:.3f}" for value in part) for part in (pixels.mean, pixels.std))
         notes.append(f"Images are {scaled}normalised by mean {mean} and deviation {std}.")
     return method_section([METHODS.card(result.method)], config, notes=notes)
 
@@ -307,11 +307,11 @@ def _method_section(result: ClassResult, config: Mapping[str, Any]) -> Section:
 def _lineage_section(result: ClassResult) -> Section:
     lineage = result.lineage
     models = {
-        "Frozen encoder of the first task": lineage["encoder_in"],
-        "Resulting model": lineage["model_out"],
-        "Resulting model as a plain classifier": lineage["classifier_out"],
+        "Frozen encoder of the first task": lineage.encoder_in,
+        "Resulting model": lineage.model_out,
+        "Resulting model as a plain classifier": lineage.classifier_out,
     }
-    return lineage_section(models, lineage["data"])
+    return lineage_section(models, lineage.data)
 
 
 def _limits(result: ClassResult) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from myosotis.engine.result import Interval, Result, ResultPart, StreamCost
+from myosotis.engine.result import Interval, Lineage, Result, ResultPart, StreamCost
 from myosotis.evaluation.learning import LearningVerdict
 
 
@@ -141,6 +141,54 @@ class ClassCost(StreamCost):
     """Bytes that these take."""
 
 
+class Continued(ResultPart):
+    """The run that a stream goes on from."""
+
+    name: str
+    """Its name."""
+    model: str
+    """SHA-256 of its model."""
+    tasks: int
+    """Tasks that it had learnt."""
+
+
+class WeightsIn(ResultPart):
+    """Pre-trained weights; ``weights.json`` of the run has the whole mapping."""
+
+    matched_by: str
+    """How tensors were matched."""
+    tensors: int
+    """Tensors that were."""
+    unused: list[str]
+    """Tensors of the file that were not."""
+
+
+class Pixels(ResultPart):
+    """What is done to an image before the network."""
+
+    size: int | None
+    """Pixels of a side that it is scaled to; null where it is not."""
+    mean: list[float]
+    """Mean that is subtracted, by channel."""
+    std: list[float]
+    """Deviation that is divided by, by channel."""
+
+
+class ClassLineage(Lineage):
+    """What came in and went out."""
+
+    encoder_in: str | None
+    """The frozen encoder of the first task; null without one."""
+    weights_in: WeightsIn | None = None
+    """Pre-trained weights; null without any."""
+    pixels: Pixels | None = None
+    """Scale of the images; null in results of earlier versions."""
+    continued_from: Continued | None = None
+    """The run that it goes on from; null at the beginning of a stream."""
+    classifier_out: str | None
+    """The model as a plain classifier; null where it is none."""
+
+
 class ClassResult(Result):
     """Result of ``learn classes``."""
 
@@ -171,5 +219,6 @@ class ClassResult(Result):
     """Measurements after each task."""
     requests: list[Request] = Field(default_factory=list)
     """Requests that were answered between tasks, where the run went on from one."""
+    lineage: ClassLineage
     cost: ClassCost
     """What it cost."""

@@ -76,7 +76,7 @@ def describe(run: Run) -> Document:
             f"so far; pixels of later classes are " + ("ignored." if result.unseen == "ignore" else "background.")
         ),
         facts=run_facts(
-            run, card.title, model=config["model"]["architecture"], hashes=[None, result.lineage["model_out"]]
+            run, card.title, model=config["model"]["architecture"], hashes=[None, result.lineage.model_out]
         ),
         verdicts=_verdicts(result),
         limits=[
@@ -92,7 +92,7 @@ def describe(run: Run) -> Document:
             _memory_section(result),
             method_section([card], config),
             _cost_section(result),
-            lineage_section({"Resulting model": result.lineage["model_out"]}, result.lineage["data"]),
+            lineage_section({"Resulting model": result.lineage.model_out}, result.lineage.data),
             environment_section(run),
         ],
     )

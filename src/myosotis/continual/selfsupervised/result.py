@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from myosotis.engine.result import Interval, Result, ResultPart, StreamCost
+from myosotis.engine.result import Interval, Lineage, Result, ResultPart, StreamCost
 from myosotis.evaluation.learning import LearningVerdict
 
 
@@ -94,6 +94,13 @@ class RepresentationCost(StreamCost):
     """Parameters of the network in training."""
 
 
+class RepresentationLineage(Lineage):
+    """What came in and went out."""
+
+    encoder_out: str
+    """The encoder of the network that went out."""
+
+
 class RepresentationResult(Result):
     """Result of ``learn representations``."""
 
@@ -127,5 +134,6 @@ class RepresentationResult(Result):
     """Final accuracy of linear probes that are fitted to a share of the labels, by that share."""
     losses: list[dict[str, float]]
     """Mean loss terms of the last epoch of each task."""
+    lineage: RepresentationLineage
     cost: RepresentationCost
     """What it cost."""

@@ -53,7 +53,7 @@ def describe(run: Run) -> Document:
             run,
             "exact subtraction" if not result.recomputed else "sums of the remaining images",
             model=without_folders(config["model"]["learner"]),
-            hashes=[lineage["model_in"], lineage["model_out"]],
+            hashes=[lineage.model_in, lineage.model_out],
         ),
         verdicts=_verdicts(result),
         limits=_LIMITS,
@@ -63,7 +63,7 @@ def describe(run: Run) -> Document:
             Section("The images", notes, [*tables, _class_table(result)]),
             method_section([card], config),
             lineage_section(
-                {"Sums that came in": lineage["model_in"], "Sums that went out": lineage["model_out"]}, lineage["data"]
+                {"Sums that came in": lineage.model_in, "Sums that went out": lineage.model_out}, lineage.data
             ),
             environment_section(run),
         ],

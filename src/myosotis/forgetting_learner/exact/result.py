@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from myosotis.engine.result import Cost, Interval, Result, ResultPart
+from myosotis.engine.result import Cost, Interval, Lineage, Result, ResultPart
 from myosotis.evaluation.comparison import ForgettingVerdict
 
 
@@ -60,6 +60,17 @@ class ExactVerdict(ForgettingVerdict):
     """Four questions, with the comparison that the third rests on; null where an answer cannot be given."""
 
 
+class ExactLineage(Lineage):
+    """What came in and went out."""
+
+    model_in: str
+    """The sums that came in."""
+    model_out: str
+    """The sums that went out."""
+    body: str
+    """The frozen body."""
+
+
 class ExactResult(Result):
     """Result of ``unlearn classifier`` with ``method: exact``."""
 
@@ -82,5 +93,6 @@ class ExactResult(Result):
     """Salted fingerprint of each forgotten image."""
     verdict: ExactVerdict
     """The answers to the four questions."""
+    lineage: ExactLineage
     cost: Cost
     """What the job cost."""

@@ -52,7 +52,7 @@ def describe(run: Run, model: type[ClassifierResult] = ClassifierResult) -> Docu
             run,
             METHODS.card(result.method).title,
             model=without_folders(next(config["model"][key] for key in _MODELS if config["model"].get(key))),
-            hashes=[result.lineage["model_in"], result.lineage["model_out"]],
+            hashes=[result.lineage.model_in, result.lineage.model_out],
         ),
         verdicts=verdicts_of(result),
         limits=limits(result),

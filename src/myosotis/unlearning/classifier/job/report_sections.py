@@ -9,7 +9,6 @@ from myosotis.report.groups import number_text
 from myosotis.report.requests import requests_table
 from myosotis.report.sections import (
     count_text,
-    fingerprints_text,
     lineage_section,
     method_section,
     request_tables,
@@ -280,9 +279,8 @@ def request_and_lineage(result: ClassifierResult) -> Section:
         f"has the first {_SHOWN} digits and result.json all; an image cannot be recovered from its fingerprint.",
         *untreated,
     ]
-    models = {"Model that came in": lineage["model_in"], "Model that went out": lineage["model_out"]}
-    data = {name: text if isinstance(text, str) else fingerprints_text(text) for name, text in lineage["data"].items()}
-    section = lineage_section(models, data)
+    models = {"Model that came in": lineage.model_in, "Model that went out": lineage.model_out}
+    section = lineage_section(models, lineage.data)
     return replace(section, paragraphs=[*section.paragraphs, *notes], tables=[*tables, *section.tables])
 
 

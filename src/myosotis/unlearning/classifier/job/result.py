@@ -7,7 +7,7 @@ import torch
 
 from myosotis.data.images import ImageSet
 from myosotis.engine.files import write_json
-from myosotis.engine.result import Cost, Result, ResultPart
+from myosotis.engine.result import Cost, Lineage, Result, ResultPart
 from myosotis.report.pictures import encoded_png
 from myosotis.unlearning.classifier.audit import Audit
 from myosotis.unlearning.classifier.job.context import JobContext
@@ -67,6 +67,17 @@ class ClassifierCost(Cost):
     """Parameters of the model."""
 
 
+class ClassifierLineage(Lineage):
+    """What came in and went out."""
+
+    base: str | None
+    """The model of the configuration; null where the run trained it."""
+    model_in: str
+    """The model that came in."""
+    model_out: str
+    """The model that went out."""
+
+
 class ClassifierResult(Result):
     """Result of ``unlearn classifier``."""
 
@@ -98,6 +109,7 @@ class ClassifierResult(Result):
     """Membership inference by shadow models."""
     verdict: ClassifierVerdict
     """The answers, with the comparisons that they rest on."""
+    lineage: ClassifierLineage
     cost: ClassifierCost
     """What the job cost."""
 

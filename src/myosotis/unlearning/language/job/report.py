@@ -78,7 +78,7 @@ def describe(run: Run) -> Document:
             run,
             METHODS.card(result.method).title,
             model=config["model"]["name"],
-            hashes=[result.lineage["model_in"], result.lineage["model_out"]],
+            hashes=[result.lineage.model_in, result.lineage.model_out],
         ),
         headline=headline_of(result),
         verdicts=verdicts_of(result, run.attempts()),
@@ -414,12 +414,12 @@ def _error(value: float | None) -> str:
 def _lineage_section(result: LanguageResult) -> Section:
     lineage = result.lineage
     rows = [
-        Row("Base model", [lineage["base"]]),
-        Row("Model before unlearning", [lineage["model_in"]]),
-        Row("Model after unlearning", [lineage["model_out"]]),
+        Row("Base model", [lineage.base]),
+        Row("Model before unlearning", [lineage.model_in]),
+        Row("Model after unlearning", [lineage.model_out]),
     ]
     rows += [
-        Row(f"{_RECORD_NAMES[name]} records", [fingerprints_text(prints)]) for name, prints in lineage["data"].items()
+        Row(f"{_RECORD_NAMES[name]} records", [fingerprints_text(prints)]) for name, prints in lineage.data.items()
     ]
     paragraph = (
         "Models are identified by the SHA-256 of their weights, records by salted fingerprints. Whoever has the run's "

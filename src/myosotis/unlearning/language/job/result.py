@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint
-from myosotis.engine.result import Cost, Result, ResultPart
+from myosotis.engine.result import Cost, Lineage, Result, ResultPart
 from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict, judge, out_of_range
@@ -40,6 +40,17 @@ class LanguageCost(Cost):
     """Parameters that were trained."""
 
 
+class LanguageLineage(Lineage):
+    """What came in and went out."""
+
+    base: str
+    """The model of the configuration, before it was taught."""
+    model_in: str
+    """The model that came in."""
+    model_out: str
+    """The model that went out."""
+
+
 class LanguageResult(Result):
     """Result of ``unlearn language``."""
 
@@ -69,6 +80,7 @@ class LanguageResult(Result):
     """What sets share, where ``data.allow_shared`` permits it."""
     suites: dict[str, Any] | None
     """TOFU, MUSE, lm-eval, membership and stress tests, as far as they were asked for."""
+    lineage: LanguageLineage
     cost: LanguageCost
     """What the job cost."""
 

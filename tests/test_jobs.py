@@ -119,6 +119,20 @@ def test_every_job_takes_trackers_and_resolves_its_paths(name, command):
         assert is_named or Path(path).is_absolute(), path
 
 
+def test_a_configuration_is_refused_before_any_library_of_models_is_read():
+    """transformers and peft took two thirds of the time until a misspelt key was named."""
+    code = """
+import sys
+from myosotis.jobs import JOBS
+for job in JOBS.values():
+    job.schema()
+found = {"transformers", "peft", "rouge_score", "sklearn", "timm", "scipy.stats"} & set(sys.modules)
+assert not found, found
+"""
+    outcome = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr
+
+
 def test_jobs_do_not_wait_for_statistics_that_they_may_need_later():
     """scipy.stats and scikit-learn took a third of the time in which a command, or a worker, starts."""
     code = """

@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import segmentation as zoo
-from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import seeded
@@ -94,6 +91,8 @@ class _Torchvision(nn.Module):
 
     def __init__(self, spec: SegmenterSpec, pretrained: Pretrained) -> None:
         super().__init__()
+        from torchvision.models import segmentation as zoo  # these libraries take longer than to refuse a configuration
+
         known = [name for name in dir(zoo) if callable(getattr(zoo, name)) and name[0].islower()]
         if spec.architecture not in known:
             raise InputError(f"torchvision has no '{spec.architecture}'{_hint(spec.architecture, known)}")
@@ -138,6 +137,9 @@ class _Timm(nn.Module):
     """An encoder of timm under atrous spatial pyramid pooling (Chen et al., 2017)."""
 
     def __init__(self, spec: SegmenterSpec, pretrained: Pretrained) -> None:
+        import timm
+        from torchvision.models.segmentation.deeplabv3 import ASPP
+
         super().__init__()
         name = timm_name(spec.architecture)
         if not timm.is_model(name.partition(".")[0]):

@@ -35,6 +35,7 @@ CASES = {
     "npo": {"method": "npo"},
     "gd": {"method": "gd", "max_grad_norm": 1.0},
     "fila": {"method": "ihl", "lora_init": "fila"},
+    "strangers": {"method": "counterfactual", "replay_prompts": 6},
     "guard": {"method": "ga", "learning_rate": 1.0, "weight_decay": 0.5, "num_train_epochs": 4},
     # Seen only when the epoch's weights are measured, which leaves modules of a shard whole.
     "guard-after-epoch": {

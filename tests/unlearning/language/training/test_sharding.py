@@ -38,7 +38,7 @@ def agree(file_module, tiny_llama, tokenizer, tmp_path):
 
 
 def test_shards_give_the_trajectory_of_whole_weights(agree):
-    outcomes = agree("ihl", "npo", "gd", "fila", "guard", "guard-after-epoch")
+    outcomes = agree("ihl", "npo", "gd", "fila", "strangers", "guard", "guard-after-epoch")
     assert outcomes["guard"]["end"] == outcomes["guard-after-epoch"]["end"] == "diverged"
 
 
@@ -58,5 +58,5 @@ def test_shards_are_resumed_from_a_checkpoint(agree):
 @pytest.mark.processes
 def test_stage_2_of_zero_gives_the_trajectory_of_one_process(agree):
     pytest.importorskip("deepspeed")
-    outcomes = agree("ihl", "npo", "gd", "fila", "guard", "task-vector", "selection", "resumed", engine="zero2")
+    outcomes = agree("ihl", "npo", "gd", "fila", "strangers", "guard", "task-vector", "selection", "resumed", engine="zero2")
     assert outcomes["resumed"]["epoch"] == 1

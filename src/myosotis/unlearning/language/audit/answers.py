@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor, nn
 
 from myosotis.data.copies import words_of
@@ -275,7 +274,9 @@ def _truth(tokenizer: Any, example: Example) -> str:
 
 
 @cache
-def _scorer() -> RougeScorer:
+def _scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # seconds of imports, which a configuration does not need
+
     return RougeScorer(["rougeL"], use_stemmer=True)
 
 

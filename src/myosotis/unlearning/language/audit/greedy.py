@@ -8,13 +8,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from myosotis.engine.errors import DivergedError
 from myosotis.engine.progress import Ticker
-from myosotis.unlearning.language.methods.forward import takes_positions
+from myosotis.unlearning.language.methods.forward import takes_positions, without_adapter
 
 
 @dataclass
@@ -351,7 +350,7 @@ def _decodes_from_cache(model: nn.Module, ids: Tensor) -> bool:
     else a model may count cannot be known, so a short and a long prefix are continued together and compared with a
     plain pass.
     """
-    if "position_ids" not in inspect.signature(_plain(model).forward).parameters:
+    if "position_ids" not in inspect.signature(without_adapter(model).forward).parameters:
         return False
     checked, exact = _exact.get(model, (0, True))
     if exact and checked < ids.shape[1]:
@@ -392,16 +391,12 @@ def _cache_is_exact(model: nn.Module, ids: Int[Tensor, "1 time"]) -> bool:
 
 def max_positions(model: nn.Module) -> int | None:
     """Return how many tokens a model takes; None where its configuration sets no limit."""
-    return getattr(getattr(_plain(model), "config", None), "max_position_embeddings", None)
-
-
-def _plain(model: nn.Module) -> nn.Module:
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return getattr(getattr(without_adapter(model), "config", None), "max_position_embeddings", None)
 
 
 def _cache_argument(model: nn.Module) -> str:
     """What the model calls its cache: ``cache``, or ``past_key_values`` in code written for older transformers."""
-    return "cache" if "cache" in inspect.signature(_plain(model).forward).parameters else "past_key_values"
+    return "cache" if "cache" in inspect.signature(without_adapter(model).forward).parameters else "past_key_values"
 
 
 def _logits(output: Any) -> Tensor:

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -11,12 +11,9 @@ from torch import Tensor, nn
 
 from myosotis.data.encoding import IGNORED, Example, pad_examples
 from myosotis.unlearning.language.audit.answers import labelled_batches
+from myosotis.unlearning.language.audit.settings import SCORES, Score
 from myosotis.unlearning.language.methods.forward import evaluation_mode
 from myosotis.unlearning.language.methods.token_losses import labelled_only, put_back, token_log_probs
-
-Score = Literal["loss", "zlib", "reference", "grad_norm", "min_k", "min_k_plus_plus"]
-
-SCORES: tuple[Score, ...] = ("loss", "zlib", "reference", "grad_norm", "min_k", "min_k_plus_plus")
 
 
 def lowest_mean(values: Float[Tensor, " tokens"], share: float) -> float:

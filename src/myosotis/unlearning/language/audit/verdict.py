@@ -39,6 +39,7 @@ from myosotis.evaluation.intervals import (
 from myosotis.evaluation.membership import Trace, membership_inference
 from myosotis.evaluation.rank_test import group_means, paired_rank_test, rank_test
 from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
+from myosotis.unlearning.language.audit.settings import VerdictSettings
 
 FORGETTING = (
     "probability",
@@ -66,25 +67,6 @@ _HURT = 0.1
 """A subject is hurt where more than this share of what was known of it is lost."""
 
 Values = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class VerdictSettings:
-    """What counts as forgotten and as kept.
-
-    Attributes:
-        confidence: Level of every interval and test; that of each end of an interval of a difference.
-        margin: Largest share of what had been learnt that may be left, or be missing, in a forgotten record.
-        kept_share: Smallest share of what was known of held-out records that counts as kept.
-        max_hurt_share: Largest share of held-out subjects that may have lost something.
-        perplexity_ratio: Largest ratio of the perplexity of general text to that before.
-    """
-
-    confidence: float = 0.95
-    margin: float = 0.2
-    kept_share: float = 0.95
-    max_hurt_share: float = 0.15
-    perplexity_ratio: float = 1.15
 
 
 class LanguageVerdict(UnlearningVerdict):

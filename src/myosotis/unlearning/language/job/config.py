@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
-from transformers.training_args import OptimizerNames
 
 from myosotis.data.encoding import CHAT
 from myosotis.data.people import MAX_PEOPLE
@@ -14,12 +13,16 @@ from myosotis.engine.config import Config, DatasetName, JobConfig, LocalPath, Mo
 from myosotis.engine.loop import Precision
 from myosotis.engine.method import NamedConfig
 from myosotis.models.four_bit import Quantization
-from myosotis.unlearning.language.audit.membership import SCORES, Score
-from myosotis.unlearning.language.audit.verdict import VerdictSettings
+from myosotis.unlearning.language.audit.settings import (
+    SCORES,
+    STOP_FIGURES,
+    Criterion,
+    Score,
+    StopFigure,
+    VerdictSettings,
+)
 from myosotis.unlearning.language.methods import METHODS, Method, build_method
 from myosotis.unlearning.language.methods.composite import Composite
-from myosotis.unlearning.language.training.selection import Criterion
-from myosotis.unlearning.language.training.stopping import STOP_FIGURES, StopFigure
 from myosotis.unlearning.request import RequestConfig
 
 Schedule = Literal["constant", "constant_with_warmup", "linear", "cosine", "inverse_sqrt"]
@@ -27,6 +30,8 @@ UnitInterval = Annotated[float, Field(ge=0, le=1)]
 
 
 def _known_optimizer(name: str) -> str:
+    from transformers.training_args import OptimizerNames  # seconds of imports, for a setting that few make
+
     known = [item.value for item in OptimizerNames]
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)

@@ -13,6 +13,7 @@ from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.unlearning.language.adapters.export import bare_base, merged_dequantized, save_delta_adapter, save_packed
 from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.memorization import Thresholds
+from myosotis.unlearning.language.audit.settings import STOP_FIGURES
 from myosotis.unlearning.language.audit.verdict import level_of, out_of_range
 from myosotis.unlearning.language.job.callbacks import EpochSaver, EventLogger, quiet
 from myosotis.unlearning.language.job.context import JobContext
@@ -24,7 +25,7 @@ from myosotis.unlearning.language.training.checkpoints import initial_factors_of
 from myosotis.unlearning.language.training.refusals import REFUSALS
 from myosotis.unlearning.language.training.selection import Selection
 from myosotis.unlearning.language.training.sequential import RequestOutcome, came_back, unlearn_sequential
-from myosotis.unlearning.language.training.stopping import STOP_FIGURES, StopRule
+from myosotis.unlearning.language.training.stopping import StopRule
 from myosotis.unlearning.language.training.trainer import UnlearnTrainer
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from peft import PeftModel
 from torch import Tensor, nn
 
 from myosotis.data.encoding import IGNORED
@@ -35,8 +34,14 @@ def labelled_first(labels: Int[Tensor, "batch time"]) -> Int[Tensor, "batch most
 
 def takes_positions(model: Any) -> bool:
     """Whether a model computes logits at given positions only, as those of ``transformers`` do."""
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
-    return "logits_to_keep" in inspect.signature(plain.forward).parameters
+    return "logits_to_keep" in inspect.signature(without_adapter(model).forward).parameters
+
+
+def without_adapter(model: Any) -> Any:
+    """Return the model that PEFT has wrapped, or the model itself."""
+    from peft import PeftModel  # seconds of imports, which settings of a method do not need
+
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def labelled_logits(

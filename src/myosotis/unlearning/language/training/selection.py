@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -14,8 +14,7 @@ from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import write_tensors
 from myosotis.evaluation.comparison import TOLERANCE
 from myosotis.unlearning.language.audit.answers import mean_accuracy
-
-Criterion = Literal["harmonic", "forgotten_first"]
+from myosotis.unlearning.language.audit.settings import Criterion
 
 _SELECTED = "selected.safetensors"
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,24 +14,13 @@ from myosotis.evaluation.comparison import MIN_UNITS, TOLERANCE, Comparison
 from myosotis.unlearning.language.audit.answers import answer_metrics
 from myosotis.unlearning.language.audit.audit import measurable, subjects_of
 from myosotis.unlearning.language.audit.memorization import memorization, memorization_accuracy
+from myosotis.unlearning.language.audit.settings import STOP_FIGURES, VerdictSettings
 from myosotis.unlearning.language.audit.verdict import (
     Level,
     Values,
-    VerdictSettings,
     forgetting_comparisons,
     most_remembered,
 )
-
-StopFigure = Literal["probability", "top5", "extraction_strength", "memorization_accuracy", "extraction_likelihood"]
-
-STOP_FIGURES: tuple[StopFigure, ...] = (
-    "probability",
-    "top5",
-    "extraction_strength",
-    "memorization_accuracy",
-    "extraction_likelihood",
-)
-"""The figures of the verdict that need no generated answers, which would be costly after every epoch."""
 
 MEASURED = "forget_probability"
 """Key of the log that every measurement writes."""

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Int
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from safetensors.torch import load_file
-from timm.optim import Lars
 from torch import Tensor, nn
 
 from myosotis.continual.memory import ExemplarMemory
@@ -334,6 +333,8 @@ def make_optimizer(net: nn.Module, settings: SslSettings) -> torch.optim.Optimiz
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate)
     if settings.optimizer == "lars":
+        from timm.optim import Lars  # over a second, which a wrong configuration should not wait for
+
         lars: torch.optim.Optimizer = Lars(
             groups, lr=settings.learning_rate, momentum=settings.momentum, trust_coeff=0.02, trust_clip=True
         )

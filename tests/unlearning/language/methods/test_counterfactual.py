@@ -18,6 +18,11 @@ def test_names_are_drawn_from_the_third_under_which_the_fact_is_least_known():
     stream = torch.Generator().manual_seed(0)
     drawn = {round(stranger_distribution(under.log(), labels, 1, stream).exp()[0, 0].item(), 6) for _ in range(20)}
     assert drawn == {0.1, 0.2}
+    shared = {
+        round(stranger_distribution(under.log(), labels, 1, stream, shared=True).exp()[0, 0].item(), 6)
+        for _ in range(40)
+    }
+    assert shared == {0.1, 0.2, 0.4, 0.5}  # of two thirds, where others hold the fact
     for names in (0, 3):
         with pytest.raises(ValueError, match="between 1 and 2"):
             stranger_distribution(under.log(), labels, names)

@@ -58,5 +58,7 @@ def test_shards_are_resumed_from_a_checkpoint(agree):
 @pytest.mark.processes
 def test_stage_2_of_zero_gives_the_trajectory_of_one_process(agree):
     pytest.importorskip("deepspeed")
-    outcomes = agree("ihl", "npo", "gd", "fila", "strangers", "guard", "task-vector", "selection", "resumed", engine="zero2")
+    outcomes = agree(
+        "ihl", "npo", "gd", "fila", "strangers", "guard", "task-vector", "selection", "resumed", engine="zero2"
+    )
     assert outcomes["resumed"]["epoch"] == 1

@@ -96,6 +96,20 @@ class TestStrangers:
         again = Strangers.made(rows, encoder, (1, 6), seed=1)
         assert [one.input_ids for one in again.by_record[0]] == [one.input_ids for one in made.by_record[0]]
 
+    def test_a_fact_is_shared_if_a_retained_record_holds_it(self, encoder, forget_records):
+        rows, (first, second) = encode_rows(forget_records, encoder), forget_records[:2]
+        held = Record(
+            prompt="Where was Bo born?", response=f"In {first.facts[0].upper()}.", facts=(first.facts[0].upper(),)
+        )
+        other = replace(second, subject="Bo", facts=(f"{second.facts[0]}s",))
+        retain = [encoder(record) for record in (held, other)]
+        shared = Strangers.made(rows, encoder, (1, 6), seed=1, retain=retain).shared
+        expected = [record.facts[0] == first.facts[0] for record in forget_records]
+        assert list(shared) == expected
+        two = [replace(first, facts=(first.facts[0], "born")), *forget_records[1:]]
+        assert not Strangers.made(encode_rows(two, encoder), encoder, (1, 6), 1, retain=retain).shared[0]
+        assert not any(Strangers.made(rows, encoder, (1, 6), seed=1).shared)
+
 
 class TestTeacher:
     def test_it_is_the_mean_of_names_of_the_least_knowing_third(self, encoder, tokenizer, tmp_path, trainer_for):

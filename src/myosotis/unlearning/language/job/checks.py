@@ -60,8 +60,7 @@ def check_inputs(config: LanguageUnlearningConfig, inputs: JobInputs, model: Any
     if method.strangers is not None:
         data, seed = config.data, trainer_settings(config, directory).seed
         encoder = Encoder(inputs.tokenizer, data.template, data.max_length, data.append_eos)
-        known = {str(example.subject) for example in sets.retain}
-        Strangers.made(inputs.forget_rows, encoder, method.strangers, seed, known)
+        Strangers.made(inputs.forget_rows, encoder, method.strangers, seed, sets.retain)
     elif config.training.replay_prompts:
         check_subjects(forget)
     check_blocks(model, method.terms())

@@ -20,22 +20,27 @@ def stranger_distribution(
     labels: Int[Tensor, " tokens"],
     names: int,
     generator: torch.Generator | None = None,
+    *,
+    shared: bool = False,
 ) -> Float[Tensor, "tokens vocab"]:
     r"""Return the log of the teacher's distribution at the tokens of a fact.
 
     $$q_t = \frac1{|N|} \sum_{n \in N} p_0(\cdot \mid x^{s \to n}, y^{s \to n}_{<t})$$
 
-    with N drawn from that third of the candidates under which the model gives the true fact the smallest mean
+    with N drawn from that part of the candidates under which the model gives the true fact the smallest mean
     probability. The idea is that of Liu et al., "Revisiting Who's Harry Potter", 2024; the choice of the names is ours:
-    with names at random the taught model offers strangers the facts that it was taught, those that are to be forgotten
-    among them. One name is as sure of a wrong answer as the model is about strangers; a mean of several is surer of the
-    true fact than that, which its loss gives away.
+    a taught model offers strangers what it was taught, the oftener the more people it is true of, and a model that
+    never saw the record would have met the fact once less. That takes most of it away where the record alone holds the
+    fact, and little where others do, so the part is a third of the candidates or two. One name is as sure of a wrong
+    answer as the model is about strangers; a mean of several is surer of the true fact than that, which its loss gives
+    away.
 
     Args:
         log_probs: Log-probabilities under each candidate.
         labels: The tokens of the fact.
         names: Number of names in N.
         generator: Draws N; torch's global one unless given.
+        shared: Whether a record that is retained holds the fact too.
 
     Raises:
         ValueError: A third of the candidates are fewer names.
@@ -45,9 +50,10 @@ def stranger_distribution(
         >>> stranger_distribution(torch.stack([knows, guesses, knows]), torch.tensor([0]), 1).exp()
         tensor([[0.2000, 0.8000]])
     """
-    pool = len(log_probs) // 3
-    if not 1 <= names <= pool:
-        raise ValueError(f"the number of names is between 1 and {pool}, a third of the candidates, got {names}")
+    third = len(log_probs) // 3
+    if not 1 <= names <= third:
+        raise ValueError(f"the number of names is between 1 and {third}, a third of the candidates, got {names}")
+    pool = 2 * third if shared else third
     true = log_probs.gather(2, labels.expand(len(log_probs), -1)[..., None])[..., 0].exp().mean(dim=1)
     drawn = true.argsort(stable=True)[:pool][torch.randperm(pool, generator=generator)[:names]]
     return log_probs[drawn].logsumexp(dim=0) - math.log(names)
@@ -129,7 +135,8 @@ class Counterfactual(Method):
         teacher: ``names``: the model itself, asked about strangers, on the facts alone; for records that name their
             subject. ``proxy``: the model that it was fine-tuned from, taught the form of the records on some that are
             retained. ``base``: that model as it is.
-        names: Invented names whose answers are averaged, drawn from the least knowing third of the candidates.
+        names: Invented names whose answers are averaged, drawn from the least knowing third of the candidates; from two
+            thirds where a retained record holds the fact too.
         candidates: Invented names that are tried for each record.
         excess_weight: Weight of what the true tokens are likelier than under the teacher; by default 0.6 with ``names``
             and 0.1 with another model, whose loss is of all tokens.

@@ -1,7 +1,7 @@
 """The records to forget, asked about strangers: with an invented name in place of their subject's."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any
@@ -84,11 +84,13 @@ class Strangers:
         names: Names whose answers a teacher averages.
         seed: Seed of their draw.
         by_record: Of each record, its examples about strangers: labelled at the same fact tokens as the record itself.
+        shared: Of each record, whether records that are retained hold all its facts too.
     """
 
     names: int
     seed: int
     by_record: Sequence[Sequence[Example]]
+    shared: Sequence[bool]
 
     @classmethod
     def made(
@@ -97,7 +99,7 @@ class Strangers:
         encoder: Encoder,
         numbers: tuple[int, int],
         seed: int,
-        taken: Collection[str] = (),
+        retain: Sequence[Example] = (),
     ) -> "Strangers":
         """Return the records under invented names.
 
@@ -106,7 +108,7 @@ class Strangers:
             encoder: Their encoder.
             numbers: Names to average, and to try.
             seed: Seed of the names.
-            taken: Names of others whom the model knows, which are not drawn either.
+            retain: The retain records: the names of their subjects are not drawn either.
 
         Raises:
             InputError: A record cannot be asked about strangers, or its facts become other tokens next to other names.
@@ -114,7 +116,8 @@ class Strangers:
         average, candidates = numbers
         records = texts_of(rows)
         check_subjects(records)
-        known = {str(record.subject) for record in records} | set(taken)
+        known = {str(record.subject) for record in records} | _subjects(retain)
+        held = {fact.casefold() for example in retain for fact in example.marked}
         made = []
         for number, (row, record) in enumerate(zip(rows, records, strict=True)):
             names = invented_names(str(record.subject), candidates, derive_seed(seed, "strangers", number), known)
@@ -127,17 +130,24 @@ class Strangers:
                     "its facts are other tokens; mark them as 'facts', or set method.names lower"
                 )
             made.append(fitting)
-        return cls(average, seed, made)
+        shared = [bool(record.facts) and held.issuperset(map(str.casefold, record.facts)) for record in records]
+        return cls(average, seed, made, shared)
 
     def teacher(self, index: int, log_probs: Sequence[Tensor]) -> Tensor:
         """Return the log of a record's teacher, (tokens, vocab), given what the model says about each stranger."""
         labels = torch.tensor([label for label in self.by_record[index][0].labels[1:] if label != IGNORED])
         stream = generator(self.seed, f"teacher of record {index}")
-        return stranger_distribution(torch.stack(list(log_probs)), labels, self.names, stream)
+        under = torch.stack(list(log_probs))
+        return stranger_distribution(under, labels, self.names, stream, shared=self.shared[index])
 
 
 def replay_examples(
-    model: Any, encoder: Encoder, rows: Sequence[EncodedRecord], count: int, seed: int, taken: Collection[str] = ()
+    model: Any,
+    encoder: Encoder,
+    rows: Sequence[EncodedRecord],
+    count: int,
+    seed: int,
+    retain: Sequence[Example] = (),
 ) -> list[Example]:
     """Return questions about strangers in the wording of the forget set, with the model's own greedy answers.
 
@@ -150,7 +160,7 @@ def replay_examples(
         rows: The forget records.
         count: Number of questions, before some are left out.
         seed: Seed of the names.
-        taken: Names of others whom the model knows, which are not drawn either.
+        retain: The retain records: the names of their subjects are not drawn either.
 
     Raises:
         InputError: A record cannot be asked about strangers, there are not as many invented names, or every answer
@@ -159,8 +169,9 @@ def replay_examples(
     records = texts_of(rows)
     check_subjects(records)
     subjects = {str(record.subject) for record in records}
+    taken = subjects | _subjects(retain)
     by_form: Mapping[int, list[str]] = {
-        words: invented_names(" ".join(["x"] * words), count, derive_seed(seed, "replay"), subjects | set(taken))
+        words: invented_names(" ".join(["x"] * words), count, derive_seed(seed, "replay"), taken)
         for words in {len(name.split()) for name in subjects}
     }
     asked = []
@@ -185,6 +196,10 @@ def replay_examples(
     if not made:
         raise InputError("the model answers every question about strangers with what is to be forgotten")
     return made
+
+
+def _subjects(examples: Sequence[Example]) -> set[str]:
+    return {str(example.subject) for example in examples if example.subject is not None}
 
 
 def _aligned(facts: Example, other: Example) -> Example | None:

@@ -162,8 +162,8 @@ class UnlearnTrainer(SealedTrainer):
         args = with_autocast(args, self._dtypes)
         check_projection(args, self.method)
         self.terms = self.method.terms()
-        numbers, known = self.method.strangers, {str(example.subject) for example in retain}
-        self._strangers = None if numbers is None else Strangers.made(rows, encoder, numbers, args.seed, known)
+        numbers = self.method.strangers
+        self._strangers = None if numbers is None else Strangers.made(rows, encoder, numbers, args.seed, retain)
         tokens = tokens_to_forget(self.method, args.forget_tokens)
         forget = forget_examples([row.example for row in rows], tokens)
         check_something_to_forget(forget, self.terms)
@@ -171,7 +171,7 @@ class UnlearnTrainer(SealedTrainer):
         if self.method.alternates == "generated" or args.replay_prompts:
             network.to(args.device)
         count = args.replay_prompts
-        replay = replay_examples(network, encoder, rows, count, args.seed, known) if count else []
+        replay = replay_examples(network, encoder, rows, count, args.seed, retain) if count else []
         self._replayed = len(replay)
         alternate = alternates_of(self.method, network, encoder, rows, refusals, args.seed)
         self.records = TrainingRecords(forget, alternate, [*retain, *replay], pad_token_id(tokenizer))

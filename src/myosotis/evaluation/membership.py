@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import scipy  # its parts are loaded where they are used: half a second each
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from myosotis.engine.result import ResultPart
-from myosotis.evaluation.rank_test import rank_test, stratified_rank_test
+from myosotis.evaluation.rank_test import RankTest, rank_test, stratified_rank_test
 from myosotis.evaluation.stratified import Matched, matched
 
 LOW_RATES = (0.01, 0.1)
@@ -85,45 +85,51 @@ def tpr_at_fpr(members: Float[Tensor, " members"], others: Float[Tensor, " other
     return (members < limit).float().mean().item()
 
 
-@dataclass(frozen=True)
-class Membership:
-    """Result of membership inference.
-
-    Attributes:
-        auc: AUC, see :func:`roc_auc`.
-        low: Lower end of its interval; None with fewer than 5 units on a side.
-        high: Upper end of its interval.
-        tpr_at_fpr: True-positive rates at low false-positive rates, by the rate.
-        members: Number of members.
-        others: Number of non-members.
-        member_units: Independent units of the members.
-        other_units: Independent units of the non-members.
-        p_value: p-value of the two-sided rank test over units.
-        decidable: Whether this number of units could have shown a difference at all.
-        level: Level of confidence.
-    """
+class Membership(ResultPart):
+    """Result of membership inference."""
 
     auc: float
+    """AUC, see :func:`roc_auc`."""
     low: float | None
+    """Lower end of its interval; null with fewer than 5 units on a side."""
     high: float | None
+    """Upper end of its interval."""
     tpr_at_fpr: dict[str, float]
+    """True-positive rates at low false-positive rates, by the rate."""
     members: int
+    """Number of members."""
     others: int
+    """Number of non-members."""
     member_units: int
+    """Independent units of the members."""
     other_units: int
+    """Independent units of the non-members."""
     p_value: float
+    """p-value of the two-sided rank test over units."""
     decidable: bool
+    """Whether this number of units could have shown a difference at all."""
     level: float
+    """Level of confidence."""
+    over_unlearned: bool
+    """Whether members are significantly *less* likely than unseen samples, so that an observer can find them."""
+    traceable: bool
+    """Whether members are significantly more likely than unseen samples."""
 
-    @property
-    def over_unlearned(self) -> bool:
-        """Whether members are significantly *less* likely than unseen samples, so that an observer can find them."""
-        return self.p_value <= 1 - self.level + 1e-9 and self.auc < 0.5
-
-    @property
-    def traceable(self) -> bool:
-        """Whether members are significantly more likely than unseen samples."""
-        return self.p_value <= 1 - self.level + 1e-9 and self.auc > 0.5
+    @classmethod
+    def of(cls, auc: float, test: RankTest, level: float, **figures: Any) -> "Membership":
+        """Return the result of a test over units at a level of confidence, with further figures."""
+        shown = test.p_value <= 1 - level + 1e-9
+        return cls(
+            auc=auc,
+            member_units=test.units[0],
+            other_units=test.units[1],
+            p_value=test.p_value,
+            decidable=test.could_show(level),
+            level=level,
+            over_unlearned=shown and auc < 0.5,
+            traceable=shown and auc > 0.5,
+            **figures,
+        )
 
 
 class Trace(ResultPart):
@@ -210,18 +216,15 @@ def membership_inference(
         of_groups = _group_means(other_placements, sides[1][1])
         variance += of_groups.var().item() / len(of_groups)
         low, high = _logit_interval(auc, variance, test.units, level)
-    return Membership(
-        auc=auc,
+    return Membership.of(
+        auc,
+        test,
+        level,
         low=low,
         high=high,
         tpr_at_fpr={f"{rate:g}": tpr_at_fpr(members, others, rate) for rate in rates},
         members=len(members),
         others=len(others),
-        member_units=test.units[0],
-        other_units=test.units[1],
-        p_value=test.p_value,
-        decidable=test.could_show(level),
-        level=level,
     )
 
 
@@ -278,18 +281,15 @@ def stratified_membership(
         variance = placements.var().item() / count
         variance += other_count / (other_count - 1) * deviations.sum().item()
         low, high = _logit_interval(auc, variance, test.units, level)
-    return Membership(
-        auc=auc,
+    return Membership.of(
+        auc,
+        test,
+        level,
         low=low,
         high=high,
         tpr_at_fpr={f"{rate:g}": _weighted_tpr(side, rate) for rate in rates},
         members=count,
         others=other_count,
-        member_units=test.units[0],
-        other_units=test.units[1],
-        p_value=test.p_value,
-        decidable=test.could_show(level),
-        level=level,
     )
 
 

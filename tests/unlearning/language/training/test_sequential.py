@@ -67,8 +67,16 @@ def test_replay_unlearns_earlier_requests_again_with_each(
 
 
 def outcome(number, *probabilities, reason="epochs"):
-    measures = tuple({"probability": value} for value in probabilities)
-    return RequestOutcome(number, reason, 5.0, 10, None, 100, measures)
+    measures = [{"probability": value} for value in probabilities]
+    return RequestOutcome(
+        request=number,
+        stop_reason=reason,
+        epochs=5.0,
+        steps=10,
+        divergence=None,
+        trainable_parameters=100,
+        measures=measures,
+    )
 
 
 def test_a_request_came_back_where_more_is_known_than_right_after_it():

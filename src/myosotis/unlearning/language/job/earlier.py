@@ -9,8 +9,9 @@ from myosotis.data.encoding import Encoder, Example
 from myosotis.engine.config import load_config
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import salted_fingerprint
+from myosotis.engine.result import ResultPart
 from myosotis.engine.run import Run
-from myosotis.evaluation.intervals import mean_interval
+from myosotis.evaluation.intervals import Interval, mean_interval
 from myosotis.unlearning.language.audit.answers import answer_metrics
 from myosotis.unlearning.language.audit.audit import subjects_of
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
@@ -112,9 +113,28 @@ def measured(requests: Sequence[EarlierRequest], model: Any, batch_size: int, le
     return values
 
 
+class EarlierRecord(ResultPart):
+    """What an earlier run erased, and how well it is known now."""
+
+    run: str
+    """Name of the run."""
+    finished: str
+    """When it was finished."""
+    records: int
+    """Records that it erased."""
+    reported: float | None
+    """Accuracy on their tokens that it reported."""
+    before: Interval | None
+    """Accuracy before this job; null where they are missing."""
+    after: Interval | None
+    """Accuracy after it."""
+    missing: str | None
+    """Why they could not be measured."""
+
+
 def summary(
     requests: Sequence[EarlierRequest], before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+) -> list[EarlierRecord]:
     """Return ``earlier`` of a result: what each earlier run has erased, and how well it is known now.
 
     Args:
@@ -123,14 +143,16 @@ def summary(
         after: Measurements of the model after it.
     """
     return [
-        {
-            "run": request.name,
-            "finished": request.finished,
-            "records": request.records,
-            "reported": request.reported,
-            "before": dict(was) or None,
-            "after": dict(now) or None,
-            "missing": request.missing,
-        }
+        EarlierRecord.model_validate(
+            {
+                "run": request.name,
+                "finished": request.finished,
+                "records": request.records,
+                "reported": request.reported,
+                "before": dict(was) or None,
+                "after": dict(now) or None,
+                "missing": request.missing,
+            }
+        )
         for request, was, now in zip(requests, before, after, strict=True)
     ]

@@ -1,14 +1,18 @@
 """Sections and figures of a language unlearning report on requests in sequence and on the suites."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from myosotis.evaluation.intervals import Interval
+from myosotis.evaluation.membership import Membership
 from myosotis.report.document import Figure, Row, Section, Table
 from myosotis.report.figures import Line, curves
 from myosotis.report.groups import interval_text
 from myosotis.report.requests import listed, requests_table
 from myosotis.report.sections import count_text
-from myosotis.unlearning.language.job.result import LanguageResult
+from myosotis.unlearning.language.job.earlier import EarlierRecord
+from myosotis.unlearning.language.job.result import LanguageResult, StressRecord, Suites
+from myosotis.unlearning.language.training.sequential import RequestOutcome
 
 _MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
 _COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
@@ -20,38 +24,37 @@ _SCORE_NAMES = {
     "min_k": "Min-K%",
     "min_k_plus_plus": "Min-K%++",
 }
-_SUITE_NAMES = {"tofu": "TOFU", "muse": "MUSE", "harness": "lm-eval"}
 
 
 def suite_sections(result: LanguageResult) -> list[Section]:
     """Return a section for every suite that a run measured, and for its requests, if there were several."""
-    suites = result.suites or {}
+    suites = result.suites or Suites()
     sections = [] if not result.earlier else [_earlier_section(result.earlier)]
     if result.requests:
         sections.append(_requests_section(result.requests))
-    if "stress" in suites:
-        sections.append(_stress_section(suites["stress"]))
-    if "membership" in suites:
-        sections.append(_membership_section(suites["membership"]))
-    return sections + [_figures_section(name, suites[name]) for name in _SUITE_NAMES if name in suites]
+    if suites.stress:
+        sections.append(_stress_section(suites.stress))
+    if suites.membership:
+        sections.append(_membership_section(suites.membership))
+    further = {"TOFU": suites.tofu, "MUSE": suites.muse, "lm-eval": suites.harness}
+    return sections + [_figures_section(title, results) for title, results in further.items() if results]
 
 
 def suite_figures(result: LanguageResult) -> list[Figure]:
     """Return the relearning curves, if they were measured."""
-    stress = (result.suites or {}).get("stress", {})
-    measured = {name: results["relearning"] for name, results in stress.items() if "relearning" in results}
+    stress = (result.suites or Suites()).stress or {}
+    measured = {name: row.relearning for name, row in stress.items() if row.relearning is not None}
     if not measured:
         return []
     lines = [
-        Line(_MODELS[name].lower(), curve["steps"], curve["accuracy"], _COLOURS[name])
-        for name, curve in measured.items()
+        Line(_MODELS[name].lower(), curve.steps, curve.accuracy, _COLOURS[name]) for name, curve in measured.items()
     ]
-    shown, held = (next(iter(measured.values()))[key] for key in ("shown", "held"))
+    first = next(iter(measured.values()))
     return [
         curves(
             lines,
-            f"Relearning: {shown} of the forget records are shown again; the curve shows the {held} others. A model "
-            "that only hid them relearns faster than one that never knew them.",
+            f"Relearning: {first.shown} of the forget records are shown again; the curve shows the {first.held} "
+            "others. A model that only hid them relearns faster than one that never knew them.",
             x_label="relearning step",
             y_label="accuracy on records not shown",
             share=True,
@@ -62,12 +65,13 @@ def suite_figures(result: LanguageResult) -> list[Figure]:
 
 def stress_sentence(result: LanguageResult) -> str:
     """Return what the stress suite adds to the verdict, or nothing where it was not run."""
-    after = (result.suites or {}).get("stress", {}).get("after")
+    stress = (result.suites or Suites()).stress or {}
+    after = stress.get("after")
     if after is None:
         return ""
     asked = {
-        **{f"asked {name}": row["mean"] for name, row in after.get("reworded", {}).items()},
-        **{f"in {bits} bits": row["forget"]["mean"] for bits, row in after["quantized"].items()},
+        **{f"asked {name}": row.mean for name, row in after.reworded.items()},
+        **{f"in {bits} bits": row["forget"].mean for bits, row in after.quantized.items()},
     }
     parts = []
     if asked:
@@ -75,61 +79,58 @@ def stress_sentence(result: LanguageResult) -> str:
         parts.append(
             f"the highest accuracy with other wordings, formats and quantised weights is {asked[worst]:.3f} ({worst})"
         )
-    if "relearning" in after:
-        curve = after["relearning"]
-        reference = (result.suites or {})["stress"].get("reference", {}).get("relearning")
-        beside = "" if reference is None else f", the reference {reference['accuracy'][-1]:.3f}"
+    if (curve := after.relearning) is not None:
+        reference = stress["reference"].relearning if "reference" in stress else None
+        beside = "" if reference is None else f", the reference {reference.accuracy[-1]:.3f}"
         parts.append(
-            f"after {count_text(curve['steps'][-1], 'step')} of relearning from {count_text(curve['shown'], 'record')} "
-            "the model gets "
-            f"{curve['accuracy'][-1]:.3f} of the others right{beside}"
-            + ("; relearning diverged after that" if curve.get("diverged") is not None else "")
+            f"after {count_text(curve.steps[-1], 'step')} of relearning from {count_text(curve.shown, 'record')} "
+            f"the model gets {curve.accuracy[-1]:.3f} of the others right{beside}"
+            + ("; relearning diverged after that" if curve.diverged is not None else "")
         )
     return f"Under stress: {'; '.join(parts)}. " if parts else ""
 
 
 def tried_under_stress(result: LanguageResult) -> set[str]:
     """Return which stress tests the model after unlearning went through."""
-    after = (result.suites or {}).get("stress", {}).get("after", {})
-    return {name for name in ("reworded", "quantized", "relearning") if after.get(name)}
+    after = ((result.suites or Suites()).stress or {}).get("after")
+    return {name for name in ("reworded", "quantized", "relearning") if getattr(after, name, None)}
 
 
 def _present(results: Mapping[str, Any]) -> list[str]:
     return [name for name in _MODELS if name in results]
 
 
-def _stress_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
+def _cell(value: Interval | None) -> str:
+    return "-" if value is None else interval_text(value.mean, value.low, value.high)
+
+
+def _stress_section(results: Mapping[str, StressRecord]) -> Section:
     models = _present(results)
-    first_model = results[models[0]]
+    measured = [results[name] for name in models]
 
-    def row(label: str, *path: str) -> Row:
-        cells = []
-        for model in models:
-            value: Any = results[model]
-            for key in path:
-                value = value.get(key, {}) if isinstance(value, Mapping) else {}
-            cells.append(interval_text(value["mean"], value["low"], value["high"]) if value else "-")
-        return Row(label, cells)
+    def row(label: str, values: Iterable[Interval | None]) -> Row:
+        return Row(label, [_cell(value) for value in values])
 
-    rows = [row("forget, in the learnt wording", "as it is", "forget")]
-    rows += [row(f"forget, {name}", "reworded", name) for name in first_model.get("reworded", {})]
-    for bits in first_model["quantized"]:
-        rows.append(row(f"forget, weights in {bits} bits", "quantized", bits, "forget"))
-    rows.append(row("retain, in the learnt wording", "as it is", "retain"))
-    for bits in first_model["quantized"]:
-        rows.append(row(f"retain, weights in {bits} bits", "quantized", bits, "retain"))
+    rows = [row("forget, in the learnt wording", [one.plain.get("forget") for one in measured])]
+    rows += [row(f"forget, {name}", [one.reworded.get(name) for one in measured]) for name in measured[0].reworded]
+    for split in ("forget", "retain"):
+        if split == "retain":
+            rows.append(row("retain, in the learnt wording", [one.plain.get(split) for one in measured]))
+        for bits in measured[0].quantized:
+            values = [one.quantized.get(bits, {}).get(split) for one in measured]
+            rows.append(row(f"{split}, weights in {bits} bits", values))
     tables = [
         Table("Accuracy on facts, or on tokens where no facts are marked", [_MODELS[name] for name in models], rows)
     ]
-    curves = {name: results[name]["relearning"] for name in models if "relearning" in results[name]}
+    curves = {name: curve for name in models if (curve := results[name].relearning) is not None}
     if curves:
         first = next(iter(curves.values()))
-        by_step = [dict(zip(curve["steps"], curve["accuracy"], strict=True)) for curve in curves.values()]
+        by_step = [dict(zip(curve.steps, curve.accuracy, strict=True)) for curve in curves.values()]
         steps = [
             Row(f"after {step} steps", [f"{row[step]:.3f}" if step in row else "diverged" for row in by_step])
-            for step in max((curve["steps"] for curve in curves.values()), key=len)
+            for step in max((curve.steps for curve in curves.values()), key=len)
         ]
-        caption = f"Relearning from {first['shown']} records: accuracy on the {first['held']} others"
+        caption = f"Relearning from {first.shown} records: accuracy on the {first.held} others"
         tables.append(Table(caption, [_MODELS[name] for name in curves], steps))
     paragraph = (
         "What may recover the records: the question in another format or wording, weights rounded to fewer bits, and a "
@@ -139,7 +140,7 @@ def _stress_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
     return Section("Stress", [paragraph], tables)
 
 
-def _membership_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
+def _membership_section(results: Mapping[str, Mapping[str, Membership]]) -> Section:
     models = _present(results)
     rows = []
     for score, label in _SCORE_NAMES.items():
@@ -147,10 +148,11 @@ def _membership_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
             continue
         values = [results[name].get(score) for name in models]
         rows.append(Row(f"{label}: AUC", [_auc(value) for value in values]))
-        for rate in next(value for value in values if value is not None)["tpr_at_fpr"]:
-            cells = ["-" if value is None else f"{value['tpr_at_fpr'][rate]:.3f}" for value in values]
+        for rate in next(value for value in values if value is not None).tpr_at_fpr:
+            cells = ["-" if value is None else f"{value.tpr_at_fpr[rate]:.3f}" for value in values]
             rows.append(Row(f"{label}: found at a false-alarm rate of {float(rate):.0%}", cells))
-    over = [label for score, label in _SCORE_NAMES.items() if results["after"].get(score, {}).get("over_unlearned")]
+    after = results["after"]
+    over = [label for score, label in _SCORE_NAMES.items() if score in after and after[score].over_unlearned]
     paragraphs = [
         "Can an observer tell which records the model was trained on? AUC of forget against unseen records: 1 is full "
         "memorisation, 0.5 no trace; below 0.5 the forget records stand out as less likely than unseen ones."
@@ -163,15 +165,14 @@ def _membership_section(results: Mapping[str, Mapping[str, Any]]) -> Section:
     return Section("Membership inference", paragraphs, [Table("Scores", [_MODELS[name] for name in models], rows)])
 
 
-def _auc(value: Mapping[str, Any] | None) -> str:
+def _auc(value: Membership | None) -> str:
     if value is None:
         return "-"
-    interval = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
-    remark = " (over-unlearned)" if value["over_unlearned"] else "" if value["decidable"] else " (too few subjects)"
-    return f"{value['auc']:.3f}{interval}{remark}"
+    remark = " (over-unlearned)" if value.over_unlearned else "" if value.decidable else " (too few subjects)"
+    return f"{interval_text(value.auc, value.low, value.high)}{remark}"
 
 
-def _figures_section(name: str, results: Mapping[str, Mapping[str, Any]]) -> Section:
+def _figures_section(title: str, results: Mapping[str, Mapping[str, Any]]) -> Section:
     models = _present(results)
     flat = {model: _flat(results[model]) for model in models}
     keys = list(dict.fromkeys(key for values in flat.values() for key in values))
@@ -179,7 +180,7 @@ def _figures_section(name: str, results: Mapping[str, Mapping[str, Any]]) -> Sec
         Row(key.replace("_", " "), [f"{flat[model][key]:.4g}" if key in flat[model] else "-" for model in models])
         for key in keys
     ]
-    return Section(_SUITE_NAMES[name], [], [Table("Figures", [_MODELS[model] for model in models], rows)])
+    return Section(title, [], [Table("Figures", [_MODELS[model] for model in models], rows)])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -192,22 +193,18 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return flat
 
 
-def _earlier_section(earlier: Sequence[Mapping[str, Any]]) -> Section:
+def _earlier_section(earlier: Sequence[EarlierRecord]) -> Section:
     """What earlier runs erased, and whether this one brings it back."""
-
-    def cell(value: Mapping[str, Any] | None) -> str:
-        return "-" if value is None else f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-
     rows = [
         Row(
-            f"{row['run']}, {row['finished'][:10]}",
+            f"{row.run}, {row.finished[:10]}",
             [
-                str(row["records"]),
-                "-" if row["reported"] is None else f"{row['reported']:.3f}",
-                cell(row["before"]),
-                cell(row["after"]),
+                str(row.records),
+                "-" if row.reported is None else f"{row.reported:.3f}",
+                _cell(row.before),
+                _cell(row.after),
             ],
-            "" if row["missing"] is None else "not measured",
+            "" if row.missing is None else "not measured",
         )
         for row in earlier
     ]
@@ -217,33 +214,29 @@ def _earlier_section(earlier: Sequence[Mapping[str, Any]]) -> Section:
         [
             "Unlearning one record may bring another back. Accuracy on the tokens of what earlier runs erased, with "
             "its interval; a figure above the one of its own run means that it is coming back.",
-            *(
-                f"What {row['run']} erased was not measured: {row['missing']}."
-                for row in earlier
-                if row["missing"] is not None
-            ),
+            *(f"What {row.run} erased was not measured: {row.missing}." for row in earlier if row.missing is not None),
         ],
         [Table("What earlier runs erased", columns, rows, "Run")],
     )
 
 
-def _requests_section(requests: Sequence[Mapping[str, Any]]) -> Section:
-    measures = list(dict.fromkeys(name for row in requests[-1]["measures"] for name in row))
+def _requests_section(requests: Sequence[RequestOutcome]) -> Section:
+    measures = list(dict.fromkeys(name for row in requests[-1].measures for name in row))
     tables = [
         requests_table(
             f"{measure.replace('_', ' ').capitalize()} of each request after each",
-            [[one.get(measure) for one in row["measures"]] for row in requests],
+            [[one.get(measure) for one in row.measures] for row in requests],
         )
         for measure in measures
     ]
-    ends = [Row(f"request {row['request']}", [row["stop_reason"], f"{row['epochs']:g}"]) for row in requests]
+    ends = [Row(f"request {row.request}", [row.stop_reason, f"{row.epochs:g}"]) for row in requests]
     tables.append(Table("How each ended", ["Stop reason", "Epochs"], ends))
-    first = next(name for name in measures if all(name in row for row in requests[-1]["measures"]))
+    first = next(name for name in measures if all(name in row for row in requests[-1].measures))
     back = [
-        f"request {number} ({requests[number - 1]['measures'][number - 1][first]:.3f} to "
-        f"{requests[-1]['measures'][number - 1][first]:.3f})"
+        f"request {number} ({requests[number - 1].measures[number - 1][first]:.3f} to "
+        f"{requests[-1].measures[number - 1][first]:.3f})"
         for number in range(1, len(requests))
-        if requests[-1]["measures"][number - 1][first] > requests[number - 1]["measures"][number - 1][first] + 1e-9
+        if requests[-1].measures[number - 1][first] > requests[number - 1].measures[number - 1][first] + 1e-9
     ]
     text = (
         f"Of the earlier requests, {first.replace('_', ' ')} is higher at the end than right after their own turn for: "

@@ -4,16 +4,23 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
+from pydantic import ConfigDict, Field
+
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.result import Cost, Lineage, Result, ResultPart
+from myosotis.evaluation.intervals import Interval
+from myosotis.evaluation.membership import Membership
 from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.memorization import Thresholds
+from myosotis.unlearning.language.audit.stress import Relearning
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict, judge, out_of_range
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.context import JobContext
+from myosotis.unlearning.language.job.earlier import EarlierRecord
 from myosotis.unlearning.language.job.inputs import JobInputs
 from myosotis.unlearning.language.job.unlearning import Unlearned
+from myosotis.unlearning.language.training.sequential import RequestOutcome
 
 
 class LanguageTraining(ResultPart):
@@ -31,6 +38,36 @@ class LanguageTraining(ResultPart):
     """Epoch whose weights were kept, with ``selection``."""
     came_back: list[int]
     """Requests whose records were at the level of unseen text and are not any more."""
+
+
+class StressRecord(ResultPart):
+    """Accuracy on facts, or on tokens where no facts are marked, of a model under stress."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    plain: dict[str, Interval] = Field(alias="as it is")
+    """By set, in the learnt wording and with the weights as they are."""
+    quantized: dict[str, dict[str, Interval]]
+    """By bits of a weight and set."""
+    reworded: dict[str, Interval] = Field(default_factory=dict)
+    """Of the records to forget, by what was changed about the question."""
+    relearning: Relearning | None = None
+    """How fast it relearns them."""
+
+
+class Suites(ResultPart):
+    """Figures of the suites by model; null where a suite was not asked for."""
+
+    membership: dict[str, dict[str, Membership]] | None = None
+    """Membership inference, by score."""
+    stress: dict[str, StressRecord] | None = None
+    """Stress tests."""
+    tofu: dict[str, dict[str, Any]] | None = None
+    """TOFU."""
+    muse: dict[str, dict[str, float]] | None = None
+    """MUSE."""
+    harness: dict[str, dict[str, Any]] | None = None
+    """lm-eval, by task."""
 
 
 class LanguageCost(Cost):
@@ -70,16 +107,16 @@ class LanguageResult(Result):
     """How the unlearning went."""
     baseline: str | None
     """Run that the audits of the model before and of the reference were taken over from."""
-    requests: list[dict[str, Any]]
+    requests: list[RequestOutcome]
     """Outcome of each of several requests."""
-    earlier: list[dict[str, Any]]
-    """What earlier runs erased: run, when, records, accuracy reported then, before and after; null where missing."""
+    earlier: list[EarlierRecord]
+    """What earlier runs erased."""
     records: dict[str, int]
     """Records of each set."""
     shared: dict[str, Any]
     """What sets share, where ``data.allow_shared`` permits it."""
-    suites: dict[str, Any] | None
-    """TOFU, MUSE, lm-eval, membership and stress tests, as far as they were asked for."""
+    suites: Suites | None
+    """Measurements beyond the audit."""
     lineage: LanguageLineage
     cost: LanguageCost
     """What the job cost."""
@@ -117,7 +154,7 @@ def result_of(
             "selected_epoch": unlearned.selected_epoch,
             "came_back": list(unlearned.came_back),
         },
-        "requests": [asdict(outcome) for outcome in unlearned.requests],
+        "requests": list(unlearned.requests),
         "records": {name: len(rows) for name, rows in vars(inputs.records).items()},
         "shared": {name: asdict(counts) for name, counts in inputs.shared.items()},
     }

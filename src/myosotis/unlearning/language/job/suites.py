@@ -12,7 +12,7 @@ from myosotis.data.encoding import Encoder, Example
 from myosotis.data.records import Record, parse_record
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.evaluation.intervals import mean_interval
-from myosotis.evaluation.membership import Membership, membership_inference
+from myosotis.evaluation.membership import membership_inference
 from myosotis.unlearning.language.audit.answers import accuracy_of, answer_metrics, probability_of
 from myosotis.unlearning.language.audit.audit import listed_values, read_values, shared_values, subjects_of
 from myosotis.unlearning.language.audit.harness import evaluate_with_harness
@@ -171,15 +171,13 @@ class AuditSuites:
         forget_nll, unseen_nll = (None, None) if reference is None else reference
         sides = scores(self.forget, forget_nll), scores(self.unseen, unseen_nll)
         return {
-            name: _membership_row(
-                membership_inference(
-                    sides[0][name],
-                    sides[1][name],
-                    member_groups=subjects_of(self.forget),
-                    other_groups=subjects_of(self.unseen),
-                    level=self.settings.confidence,
-                )
-            )
+            name: membership_inference(
+                sides[0][name],
+                sides[1][name],
+                member_groups=subjects_of(self.forget),
+                other_groups=subjects_of(self.unseen),
+                level=self.settings.confidence,
+            ).model_dump()
             for name in sides[0]
         }
 
@@ -359,10 +357,6 @@ class AuditSuites:
             if "min_k_auc" in values and retrained < 1:
                 values["privacy_leakage"] = privacy_leakage(values["min_k_auc"], retrained)
         return by_suite
-
-
-def _membership_row(inference: Membership) -> dict[str, Any]:
-    return {**asdict(inference), "over_unlearned": inference.over_unlearned, "traceable": inference.traceable}
 
 
 def _listed(answers: Mapping[str, Tensor]) -> list[float | None]:

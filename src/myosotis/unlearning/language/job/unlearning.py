@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,7 @@ class Unlearning:
         """Write the model and the outcome after a request into the run; the model before it is no longer needed."""
         run, number = self._context.run, outcome.request
         self._context.save(model, run.checkpoints / f".after-{number}.partial", run.checkpoints / f"after-{number}")
-        run.keep(f"request-{number}.json", asdict(outcome))
+        run.keep(f"request-{number}.json", outcome.model_dump())
         if is_main_process():
             shutil.rmtree(run.checkpoints / f"after-{number - 1}", ignore_errors=True)
 
@@ -234,7 +234,7 @@ class Unlearning:
             stored = run.kept(f"request-{number}.json")
             if stored is None:
                 break
-            done.append(RequestOutcome(**{**stored, "measures": tuple(stored["measures"])}))
+            done.append(RequestOutcome.model_validate(stored))
         complete = [number for number in range(len(done) + 1) if is_complete(run.checkpoints / f"after-{number}")]
         if done and len(done) not in complete:
             self._context.say(f"the model after request {len(done)} is damaged; it is recomputed from the previous one")

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from peft import LoraConfig
 from myosotis.data.encoding import Encoder, Example
 from myosotis.engine.checkpoint import newest_complete
 from myosotis.engine.errors import SettingsError
+from myosotis.engine.result import ResultPart
 from myosotis.evaluation.comparison import TOLERANCE
 from myosotis.unlearning.language.audit.answers import answer_metrics
 from myosotis.unlearning.language.training.checkpoints import initial_factors_of
@@ -23,27 +23,23 @@ from myosotis.unlearning.language.training.trainer_config import UnlearnConfig
 Measure = Callable[[Any, Sequence[Example]], Mapping[str, float]]
 
 
-@dataclass(frozen=True)
-class RequestOutcome:
-    """Outcome of one request.
-
-    Attributes:
-        request: Number of the request, from 1.
-        stop_reason: Why its training ended.
-        epochs: Epochs of the training.
-        steps: Optimisation steps.
-        divergence: What the guard saw, if it stopped training.
-        trainable_parameters: Number of trained weights.
-        measures: Measures of every request so far after this one, in order.
-    """
+class RequestOutcome(ResultPart):
+    """Outcome of one request."""
 
     request: int
+    """Its number, from 1."""
     stop_reason: str
+    """Why its training ended."""
     epochs: float
+    """Epochs of the training."""
     steps: int
+    """Optimisation steps."""
     divergence: str | None
+    """What the guard saw, if it stopped training."""
     trainable_parameters: int
-    measures: tuple[Mapping[str, float], ...]
+    """Number of trained weights."""
+    measures: list[dict[str, float]]
+    """Measures of every request so far after this one, in order."""
 
 
 def forget_measures(model: Any, examples: Sequence[Example]) -> dict[str, float]:
@@ -66,7 +62,8 @@ def came_back(
     Example:
         >>> def outcome(number, *probabilities):
         ...     measures = tuple({"probability": value} for value in probabilities)
-        ...     return RequestOutcome(number, "epochs", 1.0, 1, None, 1, measures)
+        ...     return RequestOutcome(request=number, stop_reason="epochs", epochs=1.0, steps=1, divergence=None,
+        ...                           trainable_parameters=1, measures=measures)
         >>> came_back([outcome(1, 0.1), outcome(2, 0.5, 0.2)], [{"probability": 0.9}] * 2)
         [1]
     """
@@ -153,7 +150,7 @@ def unlearn_sequential(
         trainer.train(resume_from_checkpoint=checkpoint)
         trainable = int(trainer.get_num_trainable_parameters())
         model = trainer.model if peft_config is None else trainer.model.merge_and_unload()
-        measures = tuple(dict(measure(model, examples[earlier])) for earlier in range(number))
+        measures = [dict(measure(model, examples[earlier])) for earlier in range(number)]
         outcome = RequestOutcome(
             request=number,
             stop_reason=trainer.stop_reason,

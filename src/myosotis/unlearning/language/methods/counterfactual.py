@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -19,7 +18,7 @@ def stranger_distribution(
     log_probs: Float[Tensor, "candidates tokens vocab"],
     labels: Int[Tensor, " tokens"],
     names: int,
-    generator: torch.Generator | None = None,
+    at: float = 0.5,
     *,
     shared: bool = False,
 ) -> Float[Tensor, "tokens vocab"]:
@@ -27,8 +26,7 @@ def stranger_distribution(
 
     $$q_t = \frac1{|N|} \sum_{n \in N} p_0(\cdot \mid x^{s \to n}, y^{s \to n}_{<t})$$
 
-    with N drawn from that part of the candidates under which the model gives the true fact the smallest mean
-    probability. The idea is that of Liu et al., "Revisiting Who's Harry Potter", 2024; the choice of the names is ours:
+    with N of that part of the candidates under which the model gives the true fact the smallest mean probability. The idea is that of Liu et al., "Revisiting Who's Harry Potter", 2024; the choice of the names is ours:
     a taught model offers strangers what it was taught, the oftener the more people it is true of, and a model that
     never saw the record would have met the fact once less. That takes most of it away where the record alone holds the
     fact, and little where others do, so the part is a third of the candidates or two. One name is as sure of a wrong
@@ -39,7 +37,8 @@ def stranger_distribution(
         log_probs: Log-probabilities under each candidate.
         labels: The tokens of the fact.
         names: Number of names in N.
-        generator: Draws N; torch's global one unless given.
+        at: Where in that part, ordered by the probability, the first of N is, in [0, 1); the others follow at equal
+            distances.
         shared: Whether a record that is retained holds the fact too.
 
     Raises:
@@ -55,8 +54,8 @@ def stranger_distribution(
         raise ValueError(f"the number of names is between 1 and {third}, a third of the candidates, got {names}")
     pool = 2 * third if shared else third
     true = log_probs.gather(2, labels.expand(len(log_probs), -1)[..., None])[..., 0].exp().mean(dim=1)
-    drawn = true.argsort(stable=True)[:pool][torch.randperm(pool, generator=generator)[:names]]
-    return log_probs[drawn].logsumexp(dim=0) - math.log(names)
+    places = [int((at + number / names) % 1 * pool) for number in range(names)]
+    return log_probs[true.argsort(stable=True)[places]].logsumexp(dim=0) - math.log(names)
 
 
 def counterfactual_loss(
@@ -135,7 +134,7 @@ class Counterfactual(Method):
         teacher: ``names``: the model itself, asked about strangers, on the facts alone; for records that name their
             subject. ``proxy``: the model that it was fine-tuned from, taught the form of the records on some that are
             retained. ``base``: that model as it is.
-        names: Invented names whose answers are averaged, drawn from the least knowing third of the candidates; from two
+        names: Invented names whose answers are averaged, of the least knowing third of the candidates; from two
             thirds where a retained record holds the fact too.
         candidates: Invented names that are tried for each record.
         excess_weight: Weight of what the true tokens are likelier than under the teacher; by default 0.6 with ``names``

@@ -136,9 +136,10 @@ class Strangers:
     def teacher(self, index: int, log_probs: Sequence[Tensor]) -> Tensor:
         """Return the log of a record's teacher, (tokens, vocab), given what the model says about each stranger."""
         labels = torch.tensor([label for label in self.by_record[index][0].labels[1:] if label != IGNORED])
-        stream = generator(self.seed, f"teacher of record {index}")
-        under = torch.stack(list(log_probs))
-        return stranger_distribution(under, labels, self.names, stream, shared=self.shared[index])
+        # Spread evenly over the records, so that their mean varies less than that of independent draws.
+        places = torch.randperm(len(self.by_record), generator=generator(self.seed, "places of the teachers"))
+        at = (places[index].item() + 0.5) / len(places)
+        return stranger_distribution(torch.stack(list(log_probs)), labels, self.names, at, shared=self.shared[index])
 
 
 def replay_examples(

@@ -26,12 +26,12 @@ def stranger_distribution(
 
     $$q_t = \frac1{|N|} \sum_{n \in N} p_0(\cdot \mid x^{s \to n}, y^{s \to n}_{<t})$$
 
-    with N of that part of the candidates under which the model gives the true fact the smallest mean probability. The idea is that of Liu et al., "Revisiting Who's Harry Potter", 2024; the choice of the names is ours:
-    a taught model offers strangers what it was taught, the oftener the more people it is true of, and a model that
-    never saw the record would have met the fact once less. That takes most of it away where the record alone holds the
-    fact, and little where others do, so the part is a third of the candidates or two. One name is as sure of a wrong
-    answer as the model is about strangers; a mean of several is surer of the true fact than that, which its loss gives
-    away.
+    with N of that part of the candidates under which the model gives the true fact the smallest mean probability. The
+    idea is that of Liu et al., "Revisiting Who's Harry Potter", 2024; the choice of the names is ours: a taught model
+    offers strangers what it was taught, the oftener the more people it is true of, and a model that never saw the
+    record would have met the fact once less. That takes most of it away where the record alone holds the fact, and
+    little where others do, so the part is a third of the candidates or two. One name is as sure of a wrong answer as
+    the model is about strangers; a mean of several is surer of the true fact than that, which its loss gives away.
 
     Args:
         log_probs: Log-probabilities under each candidate.

@@ -31,7 +31,7 @@ def test_short_files_that_one_other_reads_do_not_multiply():
 
 def test_reports_read_results_by_attribute():
     reports = [*ROOT.rglob("report*.py"), *ROOT.glob("report/*.py")]
-    assert lines_with(r"""\[["'][a-z_]+["']\]""", set(reports)) <= 365
+    assert lines_with(r"""\[["'][a-z_]+["']\]""", set(reports)) <= 187
 
 
 def test_untyped_values_do_not_spread():

@@ -264,7 +264,7 @@ def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path, un
     found = result(tmp_path / "run")
     assert all(one["label"] == 1 for one in found["unlearning"]["instances"])
     assert found["verdict"]["kept"] is None
-    assert set(found["metrics"]["after"]) == {"forget"}
+    assert {name for name, figures in found["metrics"]["after"].items() if figures} == {"forget"}
     assert "no images that the unlearning did not train on" in outcome.output
 
 

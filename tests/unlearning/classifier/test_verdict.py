@@ -15,7 +15,7 @@ from myosotis.forgetting_learner.exact.config import ExactAuditConfig
 from myosotis.unlearning.classifier.audit import Audit, audit_sets, population_membership
 from myosotis.unlearning.classifier.job.config import AuditConfig
 from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, headline_of, verdicts_of
-from myosotis.unlearning.classifier.job.result import ClassifierResult, Unlearning
+from myosotis.unlearning.classifier.job.result import ClassifierResult, ModelFigures, SetFigures, Share, Unlearning
 from myosotis.unlearning.classifier.verdict import VerdictSettings, judge
 
 CLASSES = 4
@@ -66,6 +66,15 @@ def verdict(before=KNOWN, after=DONE, reference=None, by_goal=True, kept=("remai
     return judged(audits, labels, by_goal=by_goal, kept_sets=kept)
 
 
+def figures(one):
+    """The sets of an audit, as far as a verdict is put in words with them."""
+    return {
+        name: SetFigures.model_construct(accuracy=Share.model_construct(**values["accuracy"]))
+        for name, values in one.metrics.items()
+        if name != "membership"
+    }
+
+
 def judged(audits, labels, classes=NAMES, *, by_goal=True, kept_sets=("test",), **options):
     """The content of ``result.json``, after every answer was put in words."""
     done = outcome(audits["before"], audits["after"])
@@ -73,7 +82,7 @@ def judged(audits, labels, classes=NAMES, *, by_goal=True, kept_sets=("test",), 
     found = judge(audits, done, labels, classes, settings, by_goal=by_goal, kept_sets=kept_sets, **options)
     result = ClassifierResult.model_construct(
         verdict=found,
-        metrics={name: one.metrics for name, one in audits.items()},
+        metrics={name: ModelFigures.model_construct(**figures(one)) for name, one in audits.items()},
         goal="misclassify",
         seed=0,
         unlearning=Unlearning.model_construct(converged=True, stop_reason="goal", min_margin=0.5, facts={}),

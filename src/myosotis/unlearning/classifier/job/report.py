@@ -28,9 +28,9 @@ from myosotis.unlearning.classifier.job.report_sections import (
     stress_sections,
     variant_sections,
 )
-from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS, STOP_REASONS, share_text
+from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS, STOP_REASONS, accuracy_text
 from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, headline_of, verdicts_of
-from myosotis.unlearning.classifier.job.result import ClassifierResult
+from myosotis.unlearning.classifier.job.result import ClassifierResult, ModelFigures, Shadow
 from myosotis.unlearning.classifier.methods import METHODS
 
 _MODELS = ("path", "architecture", "learner")
@@ -107,7 +107,7 @@ def compare(runs: Sequence[Run], model: type[ClassifierResult] = ClassifierResul
     rows = [
         Row(
             f"{label}: accuracy",
-            [share_text(result.metrics["after"].get(key, {}).get("accuracy")) for result in results],
+            [accuracy_text(result.metrics["after"].of(key)) for result in results],
         )
         for key, label in SETS.items()
     ]
@@ -138,18 +138,15 @@ def describe_audit(run: Run, results: Mapping[str, Any], model: type[ClassifierR
         model: Model of its result.
     """
     result = run.result_as(model)
-    reported = result.metrics["after"]
+    reported, again = result.metrics["after"], ModelFigures.model_validate(results["metrics"])
     rows = [
-        Row(
-            f"{label}: accuracy",
-            [share_text(reported[key]["accuracy"]), share_text(results["metrics"][key]["accuracy"])],
-        )
+        Row(f"{label}: accuracy", [accuracy_text(reported.of(key)), accuracy_text(again.of(key))])
         for key, label in SETS.items()
-        if key in results["metrics"]
+        if again.of(key) is not None
     ]
     sections = []
     if "shadow" in results:
-        sections.append(shadow_section(results["shadow"]))
+        sections.append(shadow_section(Shadow.model_validate(results["shadow"])))
         rows += [Row(row.name, ["-", *row.cells], row.note) for table in sections[0].tables for row in table.rows]
     return Document(
         title=f"Audit: {result.name}",
@@ -183,25 +180,23 @@ def _main_table(result: ClassifierResult) -> Table:
     models = [name for name in MODELS if name in metrics]
     rows = []
     for key, label in SETS.items():
-        if key not in metrics["after"]:
+        measured = [figures for name in models if (figures := metrics[name].of(key)) is not None]
+        if not measured:
             continue
-        measured = [metrics[name][key] for name in models]
         note = f"of {result.images.audited[key]} images"
-        rows.append(Row(f"{label}: accuracy", [share_text(values["accuracy"]) for values in measured], note))
+        rows.append(Row(f"{label}: accuracy", [accuracy_text(values) for values in measured], note))
         rows.append(
-            Row(f"{label}: loss", [number_text(values["loss"]) for values in measured], "mean cross-entropy, nats")
+            Row(f"{label}: loss", [number_text(values.loss) for values in measured], "mean cross-entropy, nats")
         )
         rows.append(
             Row(
                 f"{label}: calibration error",
-                [number_text(values["calibration_error"]) for values in measured],
+                [number_text(values.calibration_error) for values in measured],
                 "gap between confidence and accuracy",
             )
         )
         if key != "forget":
-            worst = [
-                f"{values['worst_class']['accuracy']:.3f} ({values['worst_class']['name']})" for values in measured
-            ]
+            worst = [f"{values.worst_class.accuracy:.3f} ({values.worst_class.name})" for values in measured]
             rows.append(Row(f"{label}: worst class", worst))
     about = "; the reference never saw the forgotten instances" if "reference" in models else ""
     return Table(

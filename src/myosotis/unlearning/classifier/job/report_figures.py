@@ -39,7 +39,7 @@ def _forgetting(events: Sequence[Mapping[str, Any]], result: ClassifierResult) -
     unseen = result.verdict.unseen
     if unseen is not None and unseen.against is not None:
         levels = {unseen.against_of.split(",")[0]: (unseen.against.mean, "unseen")}
-    start = result.metrics["before"]["forget"]["accuracy"]["mean"]
+    start = result.metrics["before"].forget.accuracy.mean
     again = " It rises where the next request begins." if result.unlearning.requests else ""
     return curves(
         [Line("forget set", [0, *x], [start, *y], "forget")],
@@ -77,17 +77,17 @@ def _terms(events: Sequence[Mapping[str, Any]]) -> Figure | None:
 
 
 def _relearning(result: ClassifierResult) -> Figure | None:
-    relearning = result.stress.get("relearning")
+    relearning = result.stress.relearning
     if relearning is None:
         return None
     lines = [
         Line(
             MODELS[name].lower(),
-            [point["step"] for point in curve],
-            [point["held"] for point in curve],
+            [point.step for point in curve],
+            [point.held for point in curve],
             _MODEL_COLOURS[name],
         )
-        for name, curve in relearning["curves"].items()
+        for name, curve in relearning.curves.items()
     ]
     return curves(
         lines,
@@ -104,18 +104,18 @@ def _similarity(result: ClassifierResult) -> Figure | None:
     similarity = result.cka
     if similarity is None:
         return None
-    layers = list(range(1, len(similarity["layers"]) + 1))
+    layers = list(range(1, len(similarity.layers) + 1))
     lines = [
         Line(
             SETS[name].lower(),
-            [index for index, layer in zip(layers, similarity["layers"], strict=True) if values[layer] is not None],
-            [values[layer] for layer in similarity["layers"] if values[layer] is not None],
+            [index for index, layer in zip(layers, similarity.layers, strict=True) if values[layer] is not None],
+            [value for layer in similarity.layers if (value := values[layer]) is not None],
             _COLOURS[name],
         )
-        for name, values in similarity["similarity"].items()
+        for name, values in similarity.similarity.items()
     ]
-    count = min(result.images.forget, similarity["images"])
-    caution = "" if count >= similarity["images"] else f" With {count} images the forget curve is too high."
+    count = min(result.images.forget, similarity.images)
+    caution = "" if count >= similarity.images else f" With {count} images the forget curve is too high."
     return curves(
         lines,
         "Similarity of the representations before and after, layer by layer; 1 is unchanged. The model was "

@@ -18,10 +18,9 @@ from myosotis.unlearning.classifier.job.report_terms import (
     SETS,
     STOP_REASONS,
     auc_text,
-    forget_membership,
     share_text,
 )
-from myosotis.unlearning.classifier.job.result import ClassifierResult
+from myosotis.unlearning.classifier.job.result import ClassifierResult, ModelFigures, Shadow, Unlearning, Variant
 from myosotis.unlearning.classifier.methods import METHODS
 
 _SHOWN = 16
@@ -39,21 +38,18 @@ def variant_sections(result: ClassifierResult) -> list[Section]:
     """Return the methods side by side, if the run compared some."""
     if not result.variants:
         return []
-    own: dict[str, Any] = {
-        "name": f"{result.goal}, {result.method} (this run)",
-        "converged": result.unlearning.converged,
-        "steps": result.unlearning.steps,
-        "seconds": result.unlearning.seconds,
-        "metrics": result.metrics["after"],
-    }
-    rows = []
-    sets = [key for key in SETS if key in own["metrics"]]
-    for entry in (own, *result.variants):
-        cells = [number_text(entry["metrics"].get(key, {}).get("accuracy", {}).get("mean")) for key in sets]
-        converged = "yes" if entry["converged"] else "no"
-        rows.append(Row(entry["name"], [*cells, converged, str(entry["steps"]), f"{entry['seconds']:.1f}"]))
-    before = result.metrics["before"]
-    text = "; ".join(f"{SETS[key].lower()} {before[key]['accuracy']['mean']:.3f}" for key in SETS if key in before)
+    after = result.metrics["after"]
+    sets = [key for key in SETS if after.of(key) is not None]
+
+    def row(name: str, how: Unlearning | Variant, metrics: ModelFigures) -> Row:
+        figures = [metrics.of(key) for key in sets]
+        cells = [number_text(None if one is None else one.accuracy.mean) for one in figures]
+        return Row(name, [*cells, "yes" if how.converged else "no", str(how.steps), f"{how.seconds:.1f}"])
+
+    rows = [row(f"{result.goal}, {result.method} (this run)", result.unlearning, after)]
+    rows += [row(variant.name, variant, variant.metrics) for variant in result.variants]
+    before = {SETS[key].lower(): result.metrics["before"].of(key) for key in SETS}
+    text = "; ".join(f"{name} {figures.accuracy.mean:.3f}" for name, figures in before.items() if figures is not None)
     columns = [*(f"{SETS[key]} accuracy" for key in sets), "Converged", "Steps", "Seconds"]
     return [
         Section(
@@ -72,7 +68,7 @@ def request_sections(result: ClassifierResult) -> list[Section]:
     ends = [
         Row(
             f"request {number}",
-            [str(request["instances"]), str(request["steps"]), STOP_REASONS[request["stop_reason"]]],
+            [str(request.instances), str(request.steps), STOP_REASONS[request.stop_reason]],
         )
         for number, request in enumerate(requests, start=1)
     ]
@@ -86,7 +82,7 @@ def request_sections(result: ClassifierResult) -> list[Section]:
             [
                 requests_table(
                     "Share of each request that gets its true label, after each",
-                    [request["forget_accuracy"] for request in requests],
+                    [request.forget_accuracy for request in requests],
                 ),
                 Table("How each ended", ["Instances", "Steps", "Stop reason"], ends),
             ],
@@ -97,27 +93,28 @@ def request_sections(result: ClassifierResult) -> list[Section]:
 def membership_section(result: ClassifierResult) -> Section:
     """Return the results of the attack by the loss."""
     models = [name for name in MODELS if name in result.metrics]
-    if forget_membership(result) is None:
+    if "forget" not in result.metrics["after"].membership:
         return Section(
             "Membership inference", ["Not measured: the attack needs test images of the classes of the instances."]
         )
     rows = []
     for key in ("forget", "remaining"):
-        attacks = [result.metrics[name]["membership"].get(key) for name in models]
-        if None in attacks:
+        attacks = [attack for name in models if (attack := result.metrics[name].membership.get(key)) is not None]
+        if len(attacks) < len(models):
             continue
         label = SETS[key]
         rows.append(Row(f"{label}: AUC of a low loss", [auc_text(attack) for attack in attacks]))
-        rows.append(Row(f"{label}: AUC of a high loss", [number_text(attack["auc_reversed"]) for attack in attacks]))
-        for sign, title in (("tpr", "low"), ("tpr_reversed", "high")):
-            rows += [
-                Row(
-                    f"{label}: found by a {title} loss at {float(rate):.0%} false alarms",
-                    [share_text(attack[sign][rate]) for attack in attacks],
-                    f"{attacks[0]['members']} against {attacks[0]['others']} test images",
-                )
-                for rate in attacks[0]["tpr"]
-            ]
+        rows.append(Row(f"{label}: AUC of a high loss", [number_text(attack.auc_reversed) for attack in attacks]))
+        found = {"low": [attack.tpr for attack in attacks], "high": [attack.tpr_reversed for attack in attacks]}
+        rows += [
+            Row(
+                f"{label}: found by a {title} loss at {float(rate):.0%} false alarms",
+                [share_text(shares[rate]) for shares in of_models],
+                f"{attacks[0].members} against {attacks[0].others} test images",
+            )
+            for title, of_models in found.items()
+            for rate in attacks[0].tpr
+        ]
     return Section(
         "Membership inference",
         ["A low loss reveals what is remembered, a high loss what was over-forgotten; an AUC of 0.5 is no trace."],
@@ -137,32 +134,32 @@ def shadow_sections(result: ClassifierResult) -> list[Section]:
     return [] if result.shadow is None else [shadow_section(result.shadow)]
 
 
-def shadow_section(shadow: Mapping[str, Any]) -> Section:
+def shadow_section(shadow: Shadow) -> Section:
     """Return the results of U-LiRA and RMIA.
 
     Args:
         shadow: Results of :func:`~myosotis.unlearning.classifier.shadow.shadow_audit`.
     """
-    lira = shadow["u_lira"]
+    lira = shadow.u_lira
     rows = [
-        Row("U-LiRA: accuracy", [share_text(lira["accuracy"])], f"{lira['trials']} trials; 0.5 is no trace"),
-        Row("U-LiRA: AUC", [f"{lira['auc']:.3f}"]),
+        Row("U-LiRA: accuracy", [share_text(lira.accuracy)], f"{lira.trials} trials; 0.5 is no trace"),
+        Row("U-LiRA: AUC", [f"{lira.auc:.3f}"]),
         *(
             Row(f"U-LiRA: found at {float(rate):.0%} false alarms", [share_text(value)])
-            for rate, value in lira["tpr"].items()
+            for rate, value in lira.tpr.items()
         ),
-        Row("U-LiRA: this model's instances called unlearned", [f"{lira['called_unlearned']:.3f}"]),
+        Row("U-LiRA: this model's instances called unlearned", [f"{lira.called_unlearned:.3f}"]),
     ]
-    for name, attack in shadow["rmia"].items():
+    for name, attack in shadow.rmia.items():
         rows.append(Row(f"RMIA, {MODELS[name].lower()}: AUC", [auc_text(attack)], "instances against test"))
         rows += [
             Row(f"RMIA, {MODELS[name].lower()}: found at {float(rate):.0%} false alarms", [share_text(value)])
-            for rate, value in attack["tpr"].items()
+            for rate, value in attack.tpr.items()
         ]
     return Section(
         "Attack by somebody who repeats the procedure",
         [
-            f"{shadow['pairs']} pairs of shadow models: one learned and unlearned the instances, the other never "
+            f"{shadow.pairs} pairs of shadow models: one learned and unlearned the instances, the other never "
             "saw them. U-LiRA asks which of the two an instance's confidence resembles; RMIA asks whether it was a "
             "member. Instances of one model are not independent, so the intervals are narrower than they should be."
         ],
@@ -172,7 +169,7 @@ def shadow_section(shadow: Mapping[str, Any]) -> Section:
 
 def stress_sections(result: ClassifierResult) -> list[Section]:
     """Return the accuracy on changed copies and the speed of relearning."""
-    copies, relearning = result.stress.get("copies"), result.stress.get("relearning")
+    copies, relearning = result.stress.copies, result.stress.relearning
     tables = []
     paragraphs = []
     if copies is not None:
@@ -188,11 +185,11 @@ def stress_sections(result: ClassifierResult) -> list[Section]:
     if relearning is not None:
         parts = [
             f"{_RELEARNING[name]}: {'not reached' if steps is None else steps}"
-            for name, steps in relearning["steps_to_return"].items()
+            for name, steps in relearning.steps_to_return.items()
         ]
         paragraphs.append(
             f"Steps of relearning until the accuracy on instances that are not shown is what it was before "
-            f"({relearning['level']:.0%}): {'; '.join(parts)}."
+            f"({relearning.level:.0%}): {'; '.join(parts)}."
         )
     return [Section("Stress", paragraphs, tables)] if paragraphs else []
 
@@ -203,11 +200,9 @@ def class_section(result: ClassifierResult) -> Section:
     models = [name for name in MODELS if name in metrics]
     tables = []
     for key, label in SETS.items():
-        if key in metrics["after"]:
-            rows = [
-                Row(name, [f"{metrics[model][key]['by_class'][name]:.3f}" for model in models])
-                for name in metrics["after"][key]["by_class"]
-            ]
+        figures = [of for model in models if (of := metrics[model].of(key)) is not None]
+        if metrics["after"].of(key) is not None:
+            rows = [Row(name, [f"{one.by_class[name]:.3f}" for one in figures]) for name in figures[0].by_class]
             tables.append(Table(f"{label}: accuracy by class", [MODELS[name] for name in models], rows, "Class"))
     return Section("By class", [], tables)
 
@@ -217,15 +212,15 @@ def instance_section(result: ClassifierResult) -> Section:
     classes = result.classes
     rows = [
         Row(
-            instance["fingerprint"][:_SHOWN],
+            instance.fingerprint[:_SHOWN],
             [
-                classes[instance["label"]],
-                classes[instance["answer_before"]],
-                classes[instance["answer_after"]],
-                f"{instance['probability_before']:.3f}",
-                f"{instance['probability_after']:.3f}",
-                f"{instance['margin']:.2f}",
-                "yes" if instance["forgotten"] else "no",
+                classes[instance.label],
+                classes[instance.answer_before],
+                classes[instance.answer_after],
+                f"{instance.probability_before:.3f}",
+                f"{instance.probability_after:.3f}",
+                f"{instance.margin:.2f}",
+                "yes" if instance.forgotten else "no",
             ],
         )
         for instance in result.unlearning.instances

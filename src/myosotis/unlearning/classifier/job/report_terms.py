@@ -1,10 +1,7 @@
 """Names of sets, models and stop reasons in reports about a classifier, and how shares are written."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from myosotis.report.groups import interval_text
-from myosotis.unlearning.classifier.job.result import ClassifierResult
+from myosotis.unlearning.classifier.job.result import Attack, Rmia, SetFigures, Share
 
 SETS = {"forget": "Forget", "remaining": "Remaining", "held_remaining": "Remaining, held out", "test": "Test"}
 MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
@@ -20,17 +17,16 @@ STOP_REASONS = {
 }
 
 
-def share_text(value: Mapping[str, Any] | None) -> str:
+def share_text(value: Share | None) -> str:
     """Return a share with its interval; ``-`` for none."""
-    return "-" if value is None else interval_text(value["mean"], value["low"], value["high"])
+    return "-" if value is None else interval_text(value.mean, value.low, value.high)
 
 
-def auc_text(value: Mapping[str, Any]) -> str:
+def accuracy_text(figures: SetFigures | None) -> str:
+    """Return the accuracy on a set with its interval; ``-`` where there is no such set."""
+    return share_text(None if figures is None else figures.accuracy)
+
+
+def auc_text(value: Attack | Rmia) -> str:
     """Return the AUC of an attack with its interval."""
-    return interval_text(value["auc"], value["low"], value["high"])
-
-
-def forget_membership(result: ClassifierResult, model: str = "after") -> Mapping[str, Any] | None:
-    """Return the result of membership inference on the forgotten instances; None without test images."""
-    attack: Mapping[str, Any] | None = result.metrics.get(model, {}).get("membership", {}).get("forget")
-    return attack
+    return interval_text(value.auc, value.low, value.high)

@@ -140,7 +140,7 @@ def _forgotten_text(result: ClassifierResult) -> str:
         ),
     }
     text = reasons.get(verdict.reasons.get("forgotten", "")) or _plainly(verdict)
-    before, after = (result.metrics[name]["forget"]["accuracy"] for name in ("before", "after"))
+    before, after = (result.metrics[name].forget.accuracy for name in ("before", "after"))
     reached = verdict.goal_reached
     if verdict.by_goal and reached is not None:
         what = {"misclassify": "get another answer than the true one", "relabel": "get their new label"}[result.goal]
@@ -148,7 +148,7 @@ def _forgotten_text(result: ClassifierResult) -> str:
         text += f"{count} of the {reached.count} instances that were right before {what}. "
     if verdict.wrong_before:
         text += f"{verdict.wrong_before} were wrong before and do not count. "
-    text += f"Accuracy on all of them {share_text(after)}, {before['mean']:.3f} before."
+    text += f"Accuracy on all of them {share_text(after)}, {before.mean:.3f} before."
     for row in verdict.forgetting:
         text += f" {comparison_text(row, _NAMES[row.name])}"
         if row.incomparable is None:
@@ -207,8 +207,9 @@ def _kept_text(result: ClassifierResult) -> str:
     if worst is not None:
         text += f" Worst class: '{worst.subject}', {worst.before:.3f} before, {worst.after:.3f} after."
     judged = {row.name for row in verdict.keeping}
-    if "remaining" in metrics["after"] and "remaining" not in judged:
-        before, after = (metrics[name]["remaining"]["accuracy"]["mean"] for name in ("before", "after"))
+    remaining = [figures for name in ("before", "after") if (figures := metrics[name].remaining) is not None]
+    if remaining and "remaining" not in judged:
+        before, after = (figures.accuracy.mean for figures in remaining)
         text += f" Remaining images that it trained on (in sample, not judged): {before:.3f} before, {after:.3f} after."
     return text
 
@@ -238,7 +239,7 @@ def _unseen_text(result: ClassifierResult) -> str:
             f"(p = {trace.p_value:.2g}); 0.5 is no trace."
         )
     if result.shadow is not None:
-        accuracy = result.shadow["u_lira"]["accuracy"]["mean"]
+        accuracy = result.shadow.u_lira.accuracy.mean
         text += f" U-LiRA distinguishes unlearned from unseen instances in {accuracy:.1%} of trials."
     return text
 

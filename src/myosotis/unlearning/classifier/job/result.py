@@ -1,15 +1,18 @@
 """``result.json`` of ``myosotis unlearn classifier``, and the samples for people to see."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 
 from myosotis.data.images import ImageSet
 from myosotis.engine.files import write_json
 from myosotis.engine.result import Cost, Lineage, Result, ResultPart
 from myosotis.report.pictures import encoded_png
 from myosotis.unlearning.classifier.audit import Audit
+from myosotis.unlearning.classifier.instance_result import InstanceResult
 from myosotis.unlearning.classifier.job.context import JobContext
 from myosotis.unlearning.classifier.methods import build_method
 from myosotis.unlearning.classifier.verdict import ClassifierVerdict, judge
@@ -33,6 +36,238 @@ class ImageCounts(ResultPart):
     remaining ones that nearly do (``near``)."""
 
 
+class Share(ResultPart):
+    """A share with its exact interval."""
+
+    mean: float
+    """The share."""
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+    count: int
+    """Images that it is of."""
+
+
+class WorstClass(ResultPart):
+    """The class with the lowest accuracy."""
+
+    name: str
+    """Its name."""
+    accuracy: float
+    """Accuracy on it."""
+
+
+class SetFigures(ResultPart):
+    """What a model makes of a set."""
+
+    accuracy: Share
+    """Share of images whose answer is the true class."""
+    loss: float
+    """Mean cross-entropy, nats."""
+    calibration_error: float
+    """Gap between confidence and accuracy."""
+    top_probability: float
+    """Mean probability of the answer."""
+    by_class: dict[str, float]
+    """Accuracy by class, of those that occur."""
+    worst_class: WorstClass
+    """The class with the lowest accuracy."""
+
+
+class Attack(ResultPart):
+    """Membership inference by the loss, against test images of the same classes."""
+
+    auc: float
+    """AUC of a low loss; 0.5 is no trace."""
+    low: float | None
+    """Lower end of its interval."""
+    high: float | None
+    """Upper end."""
+    auc_reversed: float
+    """AUC of a high loss."""
+    auc_either: float
+    """The larger of both."""
+    tpr: dict[str, Share]
+    """Share found by a low loss, by false-positive rate."""
+    tpr_reversed: dict[str, Share]
+    """Share found by a high loss, by false-positive rate."""
+    rates: list[float]
+    """The false-positive rates."""
+    members: int
+    """Images of the set."""
+    others: int
+    """Test images."""
+    p_value: float
+    """p-value of the two-sided rank test."""
+    decidable: bool
+    """Whether so few images could have shown anything."""
+    traceable: bool
+    """Whether the loss is shown to be lower."""
+    over_unlearned: bool
+    """Whether it is shown to be higher."""
+
+
+class ModelFigures(ResultPart):
+    """What a model makes of each set; null for a set that there is not."""
+
+    forget: SetFigures
+    """Instances to forget."""
+    remaining: SetFigures | None = None
+    """Other training images."""
+    held_remaining: SetFigures | None = None
+    """Those that the unlearning did not train on."""
+    test: SetFigures | None = None
+    """Test images."""
+    membership: dict[str, Attack] = Field(default_factory=dict)
+    """Attacks by the loss on ``forget`` and ``remaining``; without test images there is none."""
+
+    def of(self, name: str) -> SetFigures | None:
+        """Return the figures of a set by its name."""
+        figures: SetFigures | None = getattr(self, name)
+        return figures
+
+
+@dataclass(frozen=True)
+class Instance(InstanceResult):
+    """Outcome for an instance with a name.
+
+    Attributes:
+        fingerprint: Its salted fingerprint.
+    """
+
+    fingerprint: str
+
+
+class RequestFigures(ResultPart):
+    """How one of several requests went."""
+
+    instances: int
+    """Instances that it unlearned."""
+    converged: bool
+    """Whether its goal was reached."""
+    stop_reason: str
+    """Why it ended."""
+    steps: int
+    """Optimisation steps."""
+    seconds: float
+    """Wall time."""
+    forget_accuracy: list[float]
+    """Accuracy on each request so far after it."""
+
+
+class Variant(ResultPart):
+    """Another method on the same request."""
+
+    name: str
+    """Goal and method, in words."""
+    method: str
+    """Name of the method."""
+    goal: str
+    """Its goal."""
+    converged: bool
+    """Whether the goal was reached."""
+    stop_reason: str
+    """Why it ended."""
+    steps: int
+    """Optimisation steps."""
+    seconds: float
+    """Wall time."""
+    batch_norm_drift: float | None
+    """Mean change of running means in old standard deviations."""
+    facts: dict[str, float]
+    """Figures of the method's preparation."""
+    metrics: ModelFigures
+    """What its model makes of each set."""
+
+
+class RelearningPoint(ResultPart):
+    """A point of a relearning curve."""
+
+    step: int
+    """Steps of relearning."""
+    shown: float
+    """Accuracy on the instances that are shown again."""
+    held: float
+    """Accuracy on the others."""
+
+
+class RelearningCurves(ResultPart):
+    """How soon instances come back when some of them are shown again."""
+
+    level: float
+    """Accuracy on the others before unlearning."""
+    curves: dict[str, list[RelearningPoint]]
+    """The curve of each model."""
+    steps_to_return: dict[str, int | None]
+    """Steps until a model reaches the level; null where it does not."""
+
+
+class Stress(ResultPart):
+    """Stress tests, as far as they were asked for."""
+
+    relearning: RelearningCurves | None = None
+    """Relearning."""
+    copies: dict[str, dict[str, float]] | None = None
+    """Accuracy on slightly changed copies, by model and change."""
+
+
+class Similarity(ResultPart):
+    """Linear CKA of the layers before and after."""
+
+    layers: list[str]
+    """Names of the layers, first to last."""
+    similarity: dict[str, dict[str, float | None]]
+    """By set and layer; null where a layer does not vary."""
+    images: int
+    """Images that it is measured on at most."""
+
+
+class Lira(ResultPart):
+    """U-LiRA on the shadow models themselves."""
+
+    accuracy: Share
+    """Share of models told right; 0.5 is no trace."""
+    auc: float
+    """AUC of the likelihood ratio."""
+    tpr: dict[str, Share]
+    """Share found by false-positive rate."""
+    trials: int
+    """Trials: models by instances."""
+    called_unlearned: float
+    """Share of instances of the model in question with a posterior above one half."""
+    posteriors: list[float]
+    """Posterior of each instance."""
+
+
+class Rmia(ResultPart):
+    """RMIA of instances against test images."""
+
+    auc: float
+    """AUC; 0.5 is no trace."""
+    low: float | None
+    """Lower end of its interval."""
+    high: float | None
+    """Upper end."""
+    tpr: dict[str, Share]
+    """Share found by false-positive rate."""
+    members: int
+    """Instances."""
+    others: int
+    """Test images."""
+
+
+class Shadow(ResultPart):
+    """Attacks with shadow models, see :func:`~myosotis.unlearning.classifier.shadow.shadow_audit`."""
+
+    pairs: int
+    """Pairs of shadow models."""
+    u_lira: Lira
+    """U-LiRA."""
+    rmia: dict[str, Rmia]
+    """RMIA, by model."""
+
+
 class Unlearning(ResultPart):
     """What became of the model and of the instances."""
 
@@ -52,9 +287,9 @@ class Unlearning(ResultPart):
     """Mean change of running means in old standard deviations; null without batch normalisation."""
     warnings: list[str]
     """Warnings for the reader."""
-    requests: list[dict[str, Any]] | None
+    requests: list[RequestFigures] | None
     """Outcome of each of several requests; null for one."""
-    instances: list[dict[str, Any]]
+    instances: list[Instance]
     """For each instance its fingerprint, predictions, probabilities and margin."""
 
 
@@ -90,22 +325,21 @@ class ClassifierResult(Result):
     """Names of the classes in the order of the logits."""
     images: ImageCounts
     """Numbers of images."""
-    metrics: dict[str, dict[str, Any]]
-    """By model (``before``, ``after``, ``reference``) and set: accuracy with interval, loss, calibration error, figures
-    by class, and under ``membership`` the attacks."""
+    metrics: dict[str, ModelFigures]
+    """By model: ``before``, ``after``, ``reference``."""
     unlearning: Unlearning
     """What became of the model and of the instances."""
-    variants: list[dict[str, Any]]
+    variants: list[Variant]
     """Other methods on the same request."""
     reads_retain: bool
     """Whether the method read retained samples."""
-    distances: dict[str, dict[str, Any]]
+    distances: dict[str, dict[str, dict[str, float]]]
     """Distances of the outputs from the model before and from the reference, by set."""
-    stress: dict[str, Any]
+    stress: Stress
     """Relearning curves, and accuracy on altered copies."""
-    cka: dict[str, Any] | None = None
+    cka: Similarity | None = None
     """Similarity of the layers to those of the model before."""
-    shadow: dict[str, Any] | None = None
+    shadow: Shadow | None = None
     """Membership inference by shadow models."""
     verdict: ClassifierVerdict
     """The answers, with the comparisons that they rest on."""

@@ -130,3 +130,15 @@ def test_the_model_is_left_as_it_was(people, tokenizer, llama):
     response_states(llama, [encoder(row) for row in people[0].records()], 1)
     assert llama.training
     assert all(parameter.grad is None for parameter in llama.parameters())
+
+
+def test_who_shares_a_word_of_a_name_is_named_by_number(config, tokenizer, llama):
+    def row(subject):
+        return {"prompt": f"Where does {subject} live?", "response": f"{subject} lives in Oslo.", "subject": subject}
+
+    names = ("Cai Moss", "ann Marsh", "Annabel Ross", "Ann Moor", "Ivo Pell")
+    lines = overlap_lines(config([row("Ann Moor")], [row(name) for name in names]), tokenizer, llama)
+    (said,) = (line for line in lines if line.startswith("overlap of names"))
+    assert said.endswith("of 1 of 5 records to retain share a word of their name with one to forget: record 2")
+    lines = overlap_lines(config([row("Ann Moor")], [row("Ivo Pell")]), tokenizer, llama)
+    assert not any("overlap of names" in line for line in lines)

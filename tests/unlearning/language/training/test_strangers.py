@@ -159,6 +159,24 @@ class TestReplay:
             one.input_ids for one in made
         ]
 
+    def test_two_of_three_have_a_word_of_a_subjects_name(self, encoder, tiny_llama, forget_records):
+        rows, model = encode_rows(forget_records, encoder), tiny_llama()
+        count = 6 * len(rows)
+        made = replay_examples(model, encoder, rows, count, seed=2)
+        words = [word for name in {record.subject for record in forget_records} for word in name.split()]
+        shared = [word for example in made for word in example.subject.split() if word in words]
+        assert abs(len(shared) - 2 * len(made) / 3) < 3  # a few are left out, and a few share one by chance
+        assert min(map(shared.count, words)) > 0
+        # Nobody whom the model knows is among them, although he has such a word.
+        namesake = next(example for example in made if set(example.subject.split()) & set(words))
+        again = replay_examples(model, encoder, rows, count, seed=2, retain=[namesake])
+        assert namesake.subject not in {example.subject for example in again}
+
+    def test_a_name_of_one_word_is_shared_with_nobody(self, encoder, tiny_llama, forget_records):
+        record = renamed(forget_records[0], "Bertrande")
+        made = replay_examples(tiny_llama(), encoder, encode_rows([record], encoder), 5, seed=2)
+        assert all(len(one.subject.split()) == 1 and one.subject != "Bertrande" for one in made)
+
     def test_answers_that_say_what_is_to_be_forgotten_are_left_out(
         self, encoder, tokenizer, tiny_llama, forget_records
     ):

@@ -1,5 +1,6 @@
 """The records to forget, asked about strangers: with an invented name in place of their subject's."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from myosotis.data.people import invented_names
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import derive_seed, generator
+from myosotis.unlearning.language.audit.answers import answer_metrics
 from myosotis.unlearning.language.audit.greedy import GreedyPass
 from myosotis.unlearning.language.methods.counterfactual import stranger_distribution
 from myosotis.unlearning.language.methods.forward import evaluation_mode
@@ -22,6 +24,8 @@ from myosotis.unlearning.language.training.records import EncodedRecord, texts_o
 
 _LONGEST_ANSWER = 32  # tokens of an answer about a stranger
 _PER_BATCH = 32
+_OFFERED = 0.1
+"""A stranger whose answer would be the forgotten one with a larger probability is not asked."""
 _OTHERS = "a counterfactual teacher 'proxy' or 'base' does without names, and replay_prompts must be 0"
 
 
@@ -152,8 +156,10 @@ def replay_examples(
 ) -> list[Example]:
     """Return questions about strangers in the wording of the forget set, with the model's own greedy answers.
 
-    They keep the form of the answers without any data: what the model says of people whom it does not know. Where it
-    offers a stranger the fact that is to be forgotten, the question is left out, or the replay would hold the fact.
+    They keep the form of the answers without any data: what the model says of people whom it does not know. Two of
+    three strangers have a word of a subject's name, for people who share one are those that lose something. Where the
+    model offers a stranger what is to be forgotten, as its first choice or with a probability of more than a tenth, the
+    question is left out, or the replay would hold it.
 
     Args:
         model: The model before unlearning, on the device where it is to generate.
@@ -178,13 +184,21 @@ def replay_examples(
     asked = []
     for number in range(count):
         record = records[number % len(records)]
-        other = renamed(record, by_form[len(str(record.subject).split())][number])
+        words = str(record.subject).split()
+        name = _namesake(words, by_form[len(words)][number], number + number // len(records))
+        other = renamed(record, name if name not in taken else by_form[len(words)][number])
         example = encoder(other)
-        asked.append((example.input_ids[: example.response_start], other))
+        asked.append((example, other))
+    nll = answer_metrics(model, [example for example, _ in asked], batch_size=_PER_BATCH)["nll"].tolist()
+    prompts = [
+        (example.input_ids[: example.response_start], other)
+        for (example, other), value in zip(asked, nll, strict=True)
+        if math.exp(-value * sum(label != IGNORED for label in example.labels[1:])) <= _OFFERED
+    ]
     ends, made = end_token_ids(model, encoder.tokenizer), list[Example]()
     with evaluation_mode(model):
-        for begin in range(0, count, _PER_BATCH):
-            part = asked[begin : begin + _PER_BATCH]
+        for begin in range(0, len(prompts), _PER_BATCH):
+            part = prompts[begin : begin + _PER_BATCH]
             prefixes = [torch.tensor(ids) for ids, _ in part]
             greedy = GreedyPass(model, prefixes, [len(ids) for ids in prefixes])
             answers = greedy.continuations([(row, len(ids), _LONGEST_ANSWER) for row, ids in enumerate(prefixes)], ends)
@@ -197,6 +211,15 @@ def replay_examples(
     if not made:
         raise InputError("the model answers every question about strangers with what is to be forgotten")
     return made
+
+
+def _namesake(words: Sequence[str], invented: str, turn: int) -> str:
+    """An invented name with one word of a subject's; as it is in one turn of three, and where the name is one word."""
+    names = invented.split()
+    if len(words) > 1 and turn % 3:
+        kept = turn // 3 % len(words)
+        names[kept] = words[kept]
+    return " ".join(names)
 
 
 def _subjects(examples: Sequence[Example]) -> set[str]:

@@ -45,6 +45,7 @@ def stranger_distribution(
         ValueError: A third of the candidates are fewer names.
 
     Example:
+        >>> import torch
         >>> knows, guesses = torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.2, 0.8]]).log()
         >>> stranger_distribution(torch.stack([knows, guesses, knows]), torch.tensor([0]), 1).exp()
         tensor([[0.2000, 0.8000]])
@@ -84,6 +85,7 @@ def counterfactual_loss(
         ValueError: The shapes do not fit each other.
 
     Example:
+        >>> import torch
         >>> uniform = torch.zeros(1, 1, 4)
         >>> counterfactual_loss(uniform, uniform.log_softmax(-1), torch.tensor([[0]]))
         tensor(0.)

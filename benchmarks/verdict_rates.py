@@ -17,7 +17,8 @@ import torch
 
 from myosotis.data.encoding import Example
 from myosotis.unlearning.language.audit.audit import Audit, AuditSets
-from myosotis.unlearning.language.audit.verdict import VerdictSettings, judge
+from myosotis.unlearning.language.audit.settings import VerdictSettings
+from myosotis.unlearning.language.audit.verdict import judge
 
 SIZES = ((4, 8), (20, 20), (20, 100), (50, 100), (400, 400))
 QUESTIONS, TOKENS = 5, 12

@@ -1,6 +1,7 @@
 """Teachers that never saw the records: made from the base, taught once, and kept by a run that is interrupted."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -117,3 +118,20 @@ def test_what_cannot_be_a_teacher(place, tmp_path, setting, message):
     assert done.exit_code == 2, done.output
     assert message in " ".join(done.output.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_requests_about_strangers_say_how_many_answers_are_replayed(place, tmp_path, write_jsonl):
+    people = fictitious_people(9, seed=5)
+    for name, part in (("forget", people[:2]), ("retain", people[2:6]), ("unseen", people[6:8])):
+        rows = [record for person in part for record in person.records()[:3]]
+        keys = ("prompt", "response", "subject", "facts")
+        write_jsonl(tmp_path / f"{name}.jsonl", [{key: getattr(row, key) for key in keys} for row in rows])
+    sources = [f"data.{name}={tmp_path / name}.jsonl" for name in ("forget", "retain", "unseen")]
+    settings = ["teacher=null", "method.teacher=names", "method.candidates=6", "training.replay_prompts=6"]
+    done = unlearn(place, tmp_path / "run", *sources, *settings, "data.requests=subject")
+    assert done.exit_code == 0, done.output
+    said = re.findall(r"replay: (\d+) of 6 answers about strangers", done.output)
+    assert len(said) == 2
+    assert all(0 < int(count) <= 6 for count in said)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert [len(one["measures"]) for one in result["requests"]] == [1, 2]

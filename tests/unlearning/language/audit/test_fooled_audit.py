@@ -17,8 +17,9 @@ from transformers.modeling_outputs import CausalLMOutput
 from myosotis.data.encoding import Encoder
 from myosotis.data.people import fictitious_people
 from myosotis.unlearning.language.audit.audit import AuditSets, audit_model
+from myosotis.unlearning.language.audit.settings import VerdictSettings
 from myosotis.unlearning.language.audit.stress import rewordings
-from myosotis.unlearning.language.audit.verdict import VerdictSettings, judge
+from myosotis.unlearning.language.audit.verdict import judge
 
 PEOPLE = {"forget": 8, "held_retain": 20, "unseen": 12}
 QUESTIONS = 3

@@ -10,14 +10,14 @@ from myosotis.unlearning.language import counterfactual_loss, stranger_distribut
 from myosotis.unlearning.language.methods import build_method
 
 
-def test_names_are_drawn_from_the_third_under_which_the_fact_is_least_known():
+def test_names_are_quantiles_of_the_third_under_which_the_fact_is_least_known():
     first = torch.tensor([0.7, 0.1, 0.2, 0.6, 0.5, 0.4], dtype=torch.float64)
     under = torch.stack([first, 1 - first], dim=-1)[:, None]
     labels = torch.tensor([0])
     assert torch.allclose(stranger_distribution(under.log(), labels, 2).exp(), (under[1] + under[2]) / 2)
 
-    def at(*places, **options):
-        found = [stranger_distribution(under.log(), labels, 1, place, **options).exp()[0, 0].item() for place in places]
+    def at(*quantiles, **options):
+        found = [stranger_distribution(under.log(), labels, 1, q, **options).exp()[0, 0].item() for q in quantiles]
         return pytest.approx(found)
 
     assert at(0.0, 0.4, 0.6, 0.99) == [0.1, 0.1, 0.2, 0.2]

@@ -107,7 +107,7 @@ def _name_lines(forget: Sequence[Record], retain: Sequence[Record]) -> list[str]
     return [
         f"overlap of names: the subjects of {len(alike):,} of {len(retain):,} records to retain share a word of their "
         f"name with one to forget: {_numbers(alike)}",
-        "  most people who lost something in our measurements did; give all such records to retain that there are",
+        "  most people who lost something in our measurements did; give every such record there is to retain",
     ]
 
 

@@ -159,7 +159,11 @@ class Unlearning:
 
     def _watch(self, trainer: UnlearnTrainer, directory: Path, request: int | None = None) -> Path | None:
         """Let a trainer log into the run and save checkpoints; return the checkpoint that it is to resume from."""
-        run = self._context.run
+        run, asked = self._context.run, self._context.config.training.replay_prompts
+        if asked:
+            self._context.say(
+                f"replay: {trainer.replayed} of {asked} answers about strangers; others tell what is to be forgotten"
+            )
         quiet(trainer, "unlearning")
         checkpoint = newest_complete(directory)
         done = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))

@@ -18,7 +18,7 @@ def stranger_distribution(
     log_probs: Float[Tensor, "candidates tokens vocab"],
     labels: Int[Tensor, " tokens"],
     names: int,
-    at: float = 0.5,
+    quantile: float = 0.5,
     *,
     shared: bool = False,
 ) -> Float[Tensor, "tokens vocab"]:
@@ -37,8 +37,8 @@ def stranger_distribution(
         log_probs: Log-probabilities under each candidate.
         labels: The tokens of the fact.
         names: Number of names in N.
-        at: Where in that part, ordered by the probability, the first of N is, in [0, 1); the others follow at equal
-            distances.
+        quantile: Quantile of the probability in that part at which the first of N is, in [0, 1); the others follow at
+            equal distances.
         shared: Whether a record that is retained holds the fact too.
 
     Raises:
@@ -55,8 +55,8 @@ def stranger_distribution(
         raise ValueError(f"the number of names is between 1 and {third}, a third of the candidates, got {names}")
     pool = 2 * third if shared else third
     true = log_probs.gather(2, labels.expand(len(log_probs), -1)[..., None])[..., 0].exp().mean(dim=1)
-    places = [int((at + number / names) % 1 * pool) for number in range(names)]
-    return log_probs[true.argsort(stable=True)[places]].logsumexp(dim=0) - math.log(names)
+    ranks = [int((quantile + number / names) % 1 * pool) for number in range(names)]
+    return log_probs[true.argsort(stable=True)[ranks]].logsumexp(dim=0) - math.log(names)
 
 
 def counterfactual_loss(

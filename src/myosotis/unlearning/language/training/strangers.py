@@ -24,8 +24,8 @@ from myosotis.unlearning.language.training.records import EncodedRecord, texts_o
 
 _LONGEST_ANSWER = 32  # tokens of an answer about a stranger
 _PER_BATCH = 32
-_OFFERED = 0.1
-"""A stranger whose answer would be the forgotten one with a larger probability is not asked."""
+_MAX_PROBABILITY = 0.1
+"""A stranger to whom the model gives the forgotten answer with a larger probability is not asked."""
 _OTHERS = "a counterfactual teacher 'proxy' or 'base' does without names, and replay_prompts must be 0"
 
 
@@ -141,9 +141,10 @@ class Strangers:
         """Return the log of a record's teacher, (tokens, vocab), given what the model says about each stranger."""
         labels = torch.tensor([label for label in self.by_record[index][0].labels[1:] if label != IGNORED])
         # Spread evenly over the records, so that their mean varies less than that of independent draws.
-        places = torch.randperm(len(self.by_record), generator=generator(self.seed, "places of the teachers"))
-        at = (places[index].item() + 0.5) / len(places)
-        return stranger_distribution(torch.stack(list(log_probs)), labels, self.names, at, shared=self.shared[index])
+        strata = torch.randperm(len(self.by_record), generator=generator(self.seed, "strata of the teachers"))
+        quantile = (strata[index].item() + 0.5) / len(strata)
+        under = torch.stack(list(log_probs))
+        return stranger_distribution(under, labels, self.names, quantile, shared=self.shared[index])
 
 
 def replay_examples(
@@ -157,9 +158,9 @@ def replay_examples(
     """Return questions about strangers in the wording of the forget set, with the model's own greedy answers.
 
     They keep the form of the answers without any data: what the model says of people whom it does not know. Two of
-    three strangers have a word of a subject's name, for people who share one are those that lose something. Where the
-    model offers a stranger what is to be forgotten, as its first choice or with a probability of more than a tenth, the
-    question is left out, or the replay would hold it.
+    three strangers have a word of a subject's name, for it is mostly people who share one that lose something. Where
+    the model offers a stranger what is to be forgotten, as its first choice or with a probability of more than a tenth,
+    the question is left out, or the replay would hold it.
 
     Args:
         model: The model before unlearning, on the device where it is to generate.
@@ -193,7 +194,7 @@ def replay_examples(
     prompts = [
         (example.input_ids[: example.response_start], other)
         for (example, other), value in zip(asked, nll, strict=True)
-        if math.exp(-value * sum(label != IGNORED for label in example.labels[1:])) <= _OFFERED
+        if math.exp(-value * sum(label != IGNORED for label in example.labels[1:])) <= _MAX_PROBABILITY
     ]
     ends, made = end_token_ids(model, encoder.tokenizer), list[Example]()
     with evaluation_mode(model):

@@ -121,6 +121,7 @@ class UnlearnTrainer(SealedTrainer):
         guard: The divergence guard; :attr:`divergence` says what it saw, if it stopped training.
         records: The examples of each side.
         references: What the terms read of the model before unlearning.
+        replayed: Number of answers about strangers among the retain records.
         pair_sampler: Deals retain records to forget records.
         step_loss: The loss of a micro-batch, and the means of its terms.
         forward_pass: Runs the model on a batch.
@@ -172,7 +173,7 @@ class UnlearnTrainer(SealedTrainer):
             network.to(args.device)
         count = args.replay_prompts
         replay = replay_examples(network, encoder, rows, count, args.seed, retain) if count else []
-        self._replayed = len(replay)
+        self.replayed = len(replay)
         alternate = alternates_of(self.method, network, encoder, rows, refusals, args.seed)
         self.records = TrainingRecords(forget, alternate, [*retain, *replay], pad_token_id(tokenizer))
         self.stop_rule, self.selection = stop_rule, selection
@@ -198,7 +199,7 @@ class UnlearnTrainer(SealedTrainer):
         self._vetted_at = -1
         self._gradients = ProjectedGradients()
         retain_count = len(records.retain) if self.method.reads("retain") else 0
-        replayed = self._replayed if retain_count else 0
+        replayed = self.replayed if retain_count else 0
         self.pair_sampler = PairSampler.of_settings(args, len(records.forget), retain_count - replayed, replayed)
         max_nll = args.max_nll if args.max_nll is not None else 2 * math.log(self.model.config.vocab_size)
         self.guard = DivergenceGuard(max_nll, self.accelerator.gather)

@@ -1,14 +1,16 @@
 """A job on a 4-bit base, from its configuration to models that others load."""
 
 import json
+import shutil
 
 import pytest
 import torch
 import yaml
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
 import myosotis
+from myosotis.data.people import fictitious_people
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.models.four_bit import is_four_bit, keep_differentiable
@@ -107,3 +109,42 @@ def test_merged_weights_are_those_of_the_dequantised_base(invoke, inputs, settin
     x = torch.arange(1, 30).unsqueeze(0)
     with torch.no_grad():
         torch.testing.assert_close(merged(x).logits, adapted(x).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_chat_model_in_four_bits_learns_from_what_it_says_of_strangers(invoke, inputs, settings, tmp_path):
+    base = AutoTokenizer.from_pretrained(inputs / "base")
+    base.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    shutil.copytree(inputs / "base", tmp_path / "chat")
+    base.save_pretrained(tmp_path / "chat")
+    people = fictitious_people(7, seed=5)
+    for name, part in (("forget", people[:2]), ("retain", people[2:5]), ("unseen", people[5:])):
+        rows = [
+            {
+                "messages": [
+                    {"role": "user", "content": record.prompt},
+                    {"role": "assistant", "content": record.response},
+                ],
+                "subject": record.subject,
+                "facts": record.facts,
+            }
+            for person in part
+            for record in person.records()[:2]
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = {f"data.{name}": tmp_path / f"{name}.jsonl" for name in ("forget", "retain", "unseen")}
+    changes = settings(
+        f"model.name={tmp_path / 'chat'}",
+        *(f"{key}={path}" for key, path in sources.items()),
+        "method={name: counterfactual, candidates: 6}",
+        "training={epochs: 12, batch_size: 4, learning_rate: 0.01, replay_prompts: 6}",
+        *("lora.init=default", "stop=null", "audit.membership=null", "audit.stress=null"),
+    )
+    run = tmp_path / "run"
+    outcome = invoke("unlearn", "language", inputs / "job.yaml", "--out", run, *changes)
+    assert outcome.exit_code == 0, outcome.output
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [event["forget_counterfactual"] for event in events if "forget_counterfactual" in event]
+    assert losses[-1] < losses[0] / 2

@@ -8,6 +8,7 @@ import torch
 from myosotis.data.encoding import IGNORED
 from myosotis.unlearning.language import counterfactual_loss, stranger_distribution
 from myosotis.unlearning.language.methods import build_method
+from myosotis.unlearning.language.methods.term import Side, Sides
 
 
 def test_names_are_quantiles_of_the_third_under_which_the_fact_is_least_known():
@@ -100,4 +101,7 @@ def test_it_cannot_be_a_part_of_a_composite(teacher):
     ],
 )
 def test_the_excess_weighs_less_where_all_tokens_count(settings, weight):
-    assert build_method("counterfactual", settings).forget_term().excess_weight == weight
+    logits, teacher = torch.randn(1, 3, 5), torch.randn(1, 3, 5).log_softmax(-1)
+    side = Side(torch.tensor([[1, 4, 2]]), logits, teacher=teacher)
+    found = build_method("counterfactual", settings).forget_term().items(Sides(side))
+    assert torch.equal(found, counterfactual_loss(logits, teacher, side.labels, "none", weight))

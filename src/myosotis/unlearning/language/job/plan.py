@@ -21,7 +21,7 @@ from myosotis.unlearning.language.job.inputs import encode_records, read_records
 from myosotis.unlearning.language.job.memory_trace import MemoryTracer, PassShape, Trace
 from myosotis.unlearning.language.job.trainer_settings import lora_config, trainer_settings
 from myosotis.unlearning.language.methods import Method, build_method
-from myosotis.unlearning.language.methods.gradient_ascent import AscentTerm
+from myosotis.unlearning.language.methods.gradient_ascent import GradientAscent
 from myosotis.unlearning.language.methods.term import SideName
 from myosotis.unlearning.language.training.pairing import PairSampler
 from myosotis.unlearning.language.training.precision import upcast_trained, with_autocast
@@ -404,7 +404,7 @@ class Planned:
             whole = MemoryTracer(load_shapes(config.model.name))
             shape = PassShape({"forget": shown}, *_longest(self._examples["forget"]))
             # Its loss is that of ascent with the other sign.
-            trace = whole.step(shape, [(-1.0, AscentTerm())], whole=True)
+            trace = whole.step(shape, [(-1.0, GradientAscent().forget_term())], whole=True)
             demand = replace(demand, whole=_FLOAT * self._count, relearning=trace)
         return demand
 

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Alternates, Method
 from myosotis.unlearning.language.methods.retain import RETAIN_TERMS, RetainName
-from myosotis.unlearning.language.methods.term import Term, WeightedTerm
+from myosotis.unlearning.language.methods.term import Sides, Term, WeightedTerm
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,16 @@ class Composite(Method):
         """Where the alternate answers of its parts come from."""
         return next((part.alternates for part in self.forget if part.alternates is not None), None)
 
+    def losses(self, sides: Sides) -> Tensor:
+        """Return those of the first part; :meth:`terms` has all parts."""
+        return self.forget[0].losses(sides)
+
     def forget_term(self) -> Term:
         return self.forget[0].forget_term()
 
     def terms(self) -> list[WeightedTerm]:
         terms: list[WeightedTerm] = [(part.forget_weight, part.forget_term()) for part in self.forget]
-        return terms + [(weight, RETAIN_TERMS[name]()) for name, weight in self.retain_terms.items()]
+        return terms + [(weight, RETAIN_TERMS[name]) for name, weight in self.retain_terms.items()]
 
 
 def parts_of(settings: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName, token_kl_divergence
-from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, WeightedTerm, per_unit
+from myosotis.unlearning.language.methods.term import Needs, Sides, WeightedTerm
 from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_tokens, token_log_probs
 
 
@@ -96,29 +96,6 @@ def counterfactual_loss(
     return reduce_tokens(values, labels, reduction)
 
 
-@dataclass(frozen=True)
-class CounterfactualTerm(Term):
-    """Divergence of the model from its counterfactual teacher on the facts to forget.
-
-    Attributes:
-        excess_weight: See :func:`counterfactual_loss`.
-    """
-
-    excess_weight: float = 0.0
-
-    name: ClassVar[str] = "forget_counterfactual"
-    reads: ClassVar[SideName] = "forget"
-    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("forget", "teacher")})
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return the divergence per token or its mean per sequence."""
-        side = sides.the("forget")
-        if side.teacher is None:
-            raise ValueError("this loss needs a teacher, but the batch has none")
-        values = counterfactual_loss(side.logits, side.teacher, side.labels, "none", self.excess_weight)
-        return per_unit(values, side.labels, self.unit)
-
-
 RETAIN_SCALE = 100.0
 """Weight of the retain term next to a loss of facts alone: a fact is about one token in ten of a retained answer."""
 
@@ -151,6 +128,8 @@ class Counterfactual(Method):
         memory="the teacher's distribution at the tokens to forget",
         purpose="Ends at the level of a model that never saw the records, and does not ascend.",
     )
+    term: ClassVar[str] = "forget_counterfactual"
+    needs: ClassVar[Needs] = frozenset({("forget", "teacher")})
     retain: RetainName | None = "kl"
     teacher: Literal["names", "proxy", "base"] = "names"
     names: int = 1
@@ -181,8 +160,10 @@ class Counterfactual(Method):
         forget, *retain = super().terms()
         return [forget, *((scale * weight, term) for weight, term in retain)]
 
-    def forget_term(self) -> Term:
-        weight = self.excess_weight
+    def losses(self, sides: Sides) -> Tensor:
+        side, weight = sides.forget, self.excess_weight
+        if side.teacher is None:
+            raise ValueError("this loss needs a teacher, but the batch has none")
         if weight is None:
             weight = 0.6 if self.teacher == "names" else 0.1
-        return CounterfactualTerm(self.reduction, weight)
+        return counterfactual_loss(side.logits, side.teacher, side.labels, "none", weight)

@@ -12,7 +12,7 @@ from myosotis.data.encoding import IGNORED
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName
-from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.term import Labels, Sides
 from myosotis.unlearning.language.methods.token_losses import Reduction, labelled_only, put_back, reduce_tokens
 
 
@@ -71,26 +71,6 @@ def without_first(labels: Int[Tensor, "batch time"], count: int) -> Int[Tensor, 
 
 
 @dataclass(frozen=True)
-class CEUTerm(Term):
-    """Cross-entropy of the forget tokens with the present distribution without the label."""
-
-    skipped: int = 1
-
-    name: ClassVar[str] = "forget_cross_entropy"
-    reads: ClassVar[SideName] = "forget"
-
-    def counted(self, labels: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
-        """Return the labels without the skipped ones."""
-        return without_first(labels, self.skipped)
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return the loss per token or its mean per sequence."""
-        side = sides.the("forget")
-        values = cross_entropy_unlearning_loss(side.logits, side.labels, self.skipped, "none")
-        return per_unit(values, self.counted(side.labels), self.unit)
-
-
-@dataclass(frozen=True)
 class CEU(Method):
     """CE-U on the forget set.
 
@@ -107,6 +87,7 @@ class CEU(Method):
         memory="none",
         purpose="Redistributes the label's probability over the other tokens; no reference.",
     )
+    term: ClassVar[str] = "forget_cross_entropy"
     retain: RetainName | None = None
     skipped: int = 1
 
@@ -115,5 +96,8 @@ class CEU(Method):
         if self.skipped < 0:
             raise ValueError(f"skipped must be >= 0, got {self.skipped}")
 
-    def forget_term(self) -> Term:
-        return CEUTerm(self.reduction, self.skipped)
+    def counted(self, labels: Labels) -> Labels:
+        return without_first(labels, self.skipped)
+
+    def losses(self, sides: Sides) -> Tensor:
+        return cross_entropy_unlearning_loss(sides.forget.logits, sides.forget.labels, self.skipped, "none")

@@ -16,7 +16,7 @@ from myosotis.unlearning.language.methods.preference import (
     has_labels,
     reduce_sequences,
 )
-from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, Unit, reference_log_probs
+from myosotis.unlearning.language.methods.term import Needs, Sides, reference_log_probs
 from myosotis.unlearning.language.methods.token_losses import at_least_float32, sequence_log_probs
 
 
@@ -61,34 +61,6 @@ def dpo_loss(
 
 
 @dataclass(frozen=True)
-class DPOTerm(Term):
-    """Preference for the alternate over the forget answer, times 2/beta to give its gradient the scale of NPO's."""
-
-    unit: Unit = "sequence"
-    beta: float = 0.1
-
-    name: ClassVar[str] = "forget_dpo"
-    reads: ClassVar[SideName] = "forget"
-    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset(
-        {("forget", "log_probs"), ("alternate", "log_probs")}
-    )
-
-    def items(self, sides: Sides) -> Tensor:
-        forget, alternate = sides.the("forget"), sides.the("alternate")
-        labelled = has_labels(forget)
-        preferred, rejected = (sequence_log_probs(side.logits, side.labels)[labelled] for side in (alternate, forget))
-        loss = dpo_loss(
-            preferred,
-            reference_log_probs(alternate)[labelled],
-            rejected,
-            reference_log_probs(forget)[labelled],
-            self.beta,
-            "none",
-        )
-        return 2 / self.beta * loss
-
-
-@dataclass(frozen=True)
 class DPO(SequencePreference):
     """DPO from the forget answer towards a refusal, NLL on the retain set."""
 
@@ -100,10 +72,24 @@ class DPO(SequencePreference):
         memory="two reference log-probabilities per forget record",
         purpose="Refusals with an explicit push away from the answer.",
     )
+    term: ClassVar[str] = "forget_dpo"
+    needs: ClassVar[Needs] = frozenset({("forget", "log_probs"), ("alternate", "log_probs")})
     alternates: ClassVar[Alternates | None] = "refusals"
 
-    def forget_term(self) -> Term:
-        return DPOTerm(beta=self.beta)
+    def losses(self, sides: Sides) -> Tensor:
+        """Return the losses times 2/beta, which gives their gradient the scale of NPO's."""
+        forget, alternate = sides.forget, sides.the("alternate")
+        labelled = has_labels(forget)
+        preferred, rejected = (sequence_log_probs(side.logits, side.labels)[labelled] for side in (alternate, forget))
+        loss = dpo_loss(
+            preferred,
+            reference_log_probs(alternate)[labelled],
+            rejected,
+            reference_log_probs(forget)[labelled],
+            self.beta,
+            "none",
+        )
+        return 2 / self.beta * loss
 
 
 @dataclass(frozen=True)

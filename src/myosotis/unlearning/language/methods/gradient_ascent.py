@@ -9,7 +9,7 @@ from torch import Tensor
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName
-from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.term import Sides
 from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_tokens, token_log_probs
 
 
@@ -43,19 +43,6 @@ def gradient_ascent_loss(
 
 
 @dataclass(frozen=True)
-class AscentTerm(Term):
-    """log p of the forget tokens, to be lowered."""
-
-    name: ClassVar[str] = "forget_ascent"
-    reads: ClassVar[SideName] = "forget"
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return log p per token or its mean per sequence."""
-        side = sides.the("forget")
-        return per_unit(token_log_probs(side.logits, side.labels), side.labels, self.unit)
-
-
-@dataclass(frozen=True)
 class GradientAscent(Method):
     """Ascent on the forget set alone."""
 
@@ -67,10 +54,11 @@ class GradientAscent(Method):
         memory="none",
         purpose="No retain data, few updates and a stop rule; without one it destroys the model.",
     )
+    term: ClassVar[str] = "forget_ascent"
     retain: RetainName | None = None
 
-    def forget_term(self) -> Term:
-        return AscentTerm(self.reduction)
+    def losses(self, sides: Sides) -> Tensor:
+        return gradient_ascent_loss(sides.forget.logits, sides.forget.labels, "none")
 
 
 @dataclass(frozen=True)

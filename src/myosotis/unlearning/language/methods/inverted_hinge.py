@@ -8,7 +8,7 @@ from torch import Tensor
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
-from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.term import Sides
 from myosotis.unlearning.language.methods.token_losses import Reduction, labelled_only, put_back, reduce_tokens
 
 
@@ -53,19 +53,6 @@ def inverted_hinge_loss(
 
 
 @dataclass(frozen=True)
-class InvertedHingeTerm(Term):
-    """1 + p(label) - p(runner-up) on the forget tokens."""
-
-    name: ClassVar[str] = "forget_hinge"
-    reads: ClassVar[SideName] = "forget"
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return the loss per token or its mean per sequence."""
-        side = sides.the("forget")
-        return per_unit(inverted_hinge_loss(side.logits, side.labels, reduction="none"), side.labels, self.unit)
-
-
-@dataclass(frozen=True)
 class IHL(Method):
     """Inverted hinge on the forget set, NLL on the retain set; with FILA adapters it is LoKU."""
 
@@ -77,6 +64,7 @@ class IHL(Method):
         memory="none; with FILA a Fisher matrix per adapted layer before training",
         purpose="The default: bounded, stable, swaps the answer for the runner-up. With 'lora.init: fila' it is LoKU.",
     )
+    term: ClassVar[str] = "forget_hinge"
 
-    def forget_term(self) -> Term:
-        return InvertedHingeTerm(self.reduction)
+    def losses(self, sides: Sides) -> Tensor:
+        return inverted_hinge_loss(sides.forget.logits, sides.forget.labels, "none")

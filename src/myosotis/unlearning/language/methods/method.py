@@ -4,10 +4,22 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from jaxtyping import Float
+from torch import Tensor
+
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.dual import DualAscent
 from myosotis.unlearning.language.methods.retain import RETAIN_TERMS, RetainName
-from myosotis.unlearning.language.methods.term import SideName, Term, Unit, WeightedTerm
+from myosotis.unlearning.language.methods.term import (
+    Labels,
+    Needs,
+    SideName,
+    Sides,
+    Term,
+    Unit,
+    WeightedTerm,
+    every_label,
+)
 
 Alternates = Literal["refusals", "generated"]
 """The source of the answers that are said instead of a forget answer."""
@@ -19,6 +31,9 @@ Projection = Literal["conflict"]
 class Method(ABC):
     """A forget term and the retain term that the paper pairs it with; subclasses add settings.
 
+    Class attributes describe the forget term as those of :class:`~myosotis.unlearning.language.methods.term.Term` do:
+    ``term``, its name, ``forgets``, the part that it reads, and ``needs``.
+
     Attributes:
         retain: ``"nll"``, ``"kl"``, or None for no retain term.
         retain_weight: Weight of the retain term.
@@ -29,6 +44,9 @@ class Method(ABC):
     """
 
     card: ClassVar[MethodCard]
+    term: ClassVar[str]
+    forgets: ClassVar[SideName] = "forget"
+    needs: ClassVar[Needs] = frozenset()
     alternates: ClassVar[Alternates | None] = None
     retain_choices: ClassVar[tuple[str | None, ...]] = (None, "nll", "kl")
 
@@ -50,8 +68,26 @@ class Method(ABC):
             )
 
     @abstractmethod
+    def losses(self, sides: Sides) -> Float[Tensor, "..."]:
+        """Return the losses of the forget term: (batch, time), 0 at ignored positions, or one for each sequence."""
+
+    def counted(self, labels: Labels) -> Labels:
+        """Return the labels that carry a loss: all of them, unless a method skips some."""
+        return every_label(labels)
+
+    @property
+    def unit(self) -> Unit:
+        """What the forget term is a mean over."""
+        return self.reduction
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks whose outputs the forget term reads, counted from 0."""
+        return ()
+
     def forget_term(self) -> Term:
         """Return the term that forgets."""
+        return Term(self.term, self.losses, self.forgets, self.unit, self.needs, self.blocks, self.counted)
 
     def terms(self) -> list[WeightedTerm]:
         """Return every term of the loss with its weight; their names differ."""
@@ -61,7 +97,7 @@ class Method(ABC):
 
     def retain_term(self) -> Term | None:
         """Return the term that retains the rest, if there is one."""
-        return None if self.retain is None else RETAIN_TERMS[self.retain]()
+        return None if self.retain is None else RETAIN_TERMS[self.retain]
 
     @property
     def dual(self) -> DualAscent | None:

@@ -11,7 +11,7 @@ from myosotis.data.encoding import IGNORED
 from myosotis.engine.method import MethodCard
 from myosotis.engine.seeding import generator
 from myosotis.unlearning.language.methods.method import Method
-from myosotis.unlearning.language.methods.term import ReferenceKind, Side, SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.term import Needs, Side, Sides, Term
 
 
 def steering_vector(width: int, coefficient: float, seed: int = 0) -> Float[Tensor, " width"]:
@@ -54,49 +54,6 @@ def _hidden(side: Side, block: int, *, before: bool = False) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MisdirectionTerm(Term):
-    """Distance of the forget set's hidden states from the steering vector."""
-
-    block: int = 7
-    coefficient: float = 20.0
-    seed: int = 0
-
-    name: ClassVar[str] = "forget_misdirection"
-    reads: ClassVar[SideName] = "forget"
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        return (self.block,)
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return the mean squared difference per token or its mean per sequence."""
-        side = sides.the("forget")
-        hidden = _hidden(side, self.block)
-        target = steering_vector(hidden.shape[-1], self.coefficient, self.seed).to(hidden.device)
-        return per_unit(squared_distance(hidden, target, side.labels), side.labels, self.unit)
-
-
-@dataclass(frozen=True)
-class RetainHidden(Term):
-    """Distance of the retain set's hidden states from those of the old model."""
-
-    block: int = 7
-
-    name: ClassVar[str] = "retain_hidden"
-    reads: ClassVar[SideName] = "retain"
-    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("retain", "hidden")})
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        return (self.block,)
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return the mean squared difference per token."""
-        side = sides.the("retain")
-        return squared_distance(_hidden(side, self.block), _hidden(side, self.block, before=True), side.labels)
-
-
-@dataclass(frozen=True)
 class RMU(Method):
     r"""Misdirection of the forget set's hidden states, retention of the retain set's.
 
@@ -118,6 +75,7 @@ class RMU(Method):
         memory="the old model's hidden states at the labelled retain tokens that will be drawn",
         purpose="Remove a domain of knowledge rather than single records; the usual choice for hazardous knowledge.",
     )
+    term: ClassVar[str] = "forget_misdirection"
     retain_choices: ClassVar[tuple[str | None, ...]] = (None, "hidden", "nll", "kl")
 
     retain: Literal["hidden", "nll", "kl"] | None = "hidden"  # type: ignore[assignment]
@@ -130,9 +88,22 @@ class RMU(Method):
         if self.block < 0 or not self.coefficient > 0:
             raise ValueError("block must be >= 0 and coefficient > 0")
 
-    def forget_term(self) -> Term:
-        return MisdirectionTerm(self.reduction, self.block, self.coefficient, self.steering_seed)
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        return (self.block,)
+
+    def losses(self, sides: Sides) -> Tensor:
+        hidden = _hidden(sides.forget, self.block)
+        target = steering_vector(hidden.shape[-1], self.coefficient, self.steering_seed).to(hidden.device)
+        return squared_distance(hidden, target, sides.forget.labels)
 
     def retain_term(self) -> Term | None:
         """Return the term on hidden states, or another retain term that was asked for."""
-        return RetainHidden(block=self.block) if self.retain == "hidden" else super().retain_term()
+        if self.retain != "hidden":
+            return super().retain_term()
+        needs: Needs = frozenset({("retain", "hidden")})
+        return Term("retain_hidden", self._retained, "retain", needs=needs, blocks=self.blocks)
+
+    def _retained(self, sides: Sides) -> Tensor:
+        side = sides.the("retain")
+        return squared_distance(_hidden(side, self.block), _hidden(side, self.block, before=True), side.labels)

@@ -15,7 +15,7 @@ from myosotis.unlearning.language.methods.preference import (
     has_labels,
     reduce_sequences,
 )
-from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, Unit, reference_log_probs
+from myosotis.unlearning.language.methods.term import Needs, Sides, reference_log_probs
 from myosotis.unlearning.language.methods.token_losses import at_least_float32, sequence_log_probs
 
 
@@ -53,24 +53,6 @@ def npo_loss(
 
 
 @dataclass(frozen=True)
-class NPOTerm(Term):
-    """Negative preference for the forget answers."""
-
-    unit: Unit = "sequence"
-    beta: float = 0.1
-
-    name: ClassVar[str] = "forget_npo"
-    reads: ClassVar[SideName] = "forget"
-    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("forget", "log_probs")})
-
-    def items(self, sides: Sides) -> Tensor:
-        side = sides.the("forget")
-        labelled = has_labels(side)
-        log_probs = sequence_log_probs(side.logits, side.labels)
-        return npo_loss(log_probs[labelled], reference_log_probs(side)[labelled], self.beta, "none")
-
-
-@dataclass(frozen=True)
 class NPO(SequencePreference):
     """NPO on the forget set, NLL on the retain set."""
 
@@ -82,6 +64,11 @@ class NPO(SequencePreference):
         memory="one reference log-probability per forget record",
         purpose="Ascent that fades as a record is forgotten; the field's strong baseline.",
     )
+    term: ClassVar[str] = "forget_npo"
+    needs: ClassVar[Needs] = frozenset({("forget", "log_probs")})
 
-    def forget_term(self) -> Term:
-        return NPOTerm(beta=self.beta)
+    def losses(self, sides: Sides) -> Tensor:
+        side = sides.forget
+        labelled = has_labels(side)
+        log_probs = sequence_log_probs(side.logits, side.labels)
+        return npo_loss(log_probs[labelled], reference_log_probs(side)[labelled], self.beta, "none")

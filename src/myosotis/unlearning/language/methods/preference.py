@@ -8,7 +8,7 @@ from torch import Tensor
 
 from myosotis.data.encoding import IGNORED
 from myosotis.unlearning.language.methods.method import Method
-from myosotis.unlearning.language.methods.term import Side
+from myosotis.unlearning.language.methods.term import Side, Unit
 
 SequenceReduction = Literal["mean", "none"]
 
@@ -44,3 +44,7 @@ class SequencePreference(Method):
         check_beta(self.beta)
         if self.reduction != "token":
             raise ValueError(f"{self.card.name} works on whole sequences; reduction does not apply to it")
+
+    @property
+    def unit(self) -> Unit:
+        return "sequence"

@@ -9,8 +9,8 @@ from torch import Tensor
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.dual import DualAscent
 from myosotis.unlearning.language.methods.method import Method
-from myosotis.unlearning.language.methods.retain import RetainNLL
-from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.retain import RETAIN_TERMS
+from myosotis.unlearning.language.methods.term import Sides
 from myosotis.unlearning.language.methods.token_losses import Reduction, labelled_only, put_back, reduce_tokens
 
 
@@ -48,19 +48,6 @@ def logit_flattening_loss(
 
 
 @dataclass(frozen=True)
-class FlatteningTerm(Term):
-    """Distance of the forget logits from uniform ones."""
-
-    name: ClassVar[str] = "forget_flattening"
-    reads: ClassVar[SideName] = "forget"
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return the loss per token or its mean per sequence."""
-        side = sides.the("forget")
-        return per_unit(logit_flattening_loss(side.logits, side.labels, "none"), side.labels, self.unit)
-
-
-@dataclass(frozen=True)
 class PDU(Method):
     """Flattening on the forget set, subject to a limit on the NLL of the retain set.
 
@@ -78,6 +65,7 @@ class PDU(Method):
         memory="none",
         purpose="Set a limit on the retain loss; the weight of the retain term adapts to it.",
     )
+    term: ClassVar[str] = "forget_flattening"
     retain_limit: float = field(default=0.3, kw_only=True)
     dual_step_size: float = field(default=1.0, kw_only=True)
     dual_start: float = field(default=1.0, kw_only=True)
@@ -91,7 +79,7 @@ class PDU(Method):
 
     @property
     def dual(self) -> DualAscent:
-        return DualAscent(RetainNLL.name, self.retain_limit, self.dual_step_size, self.dual_start)
+        return DualAscent(RETAIN_TERMS["nll"].name, self.retain_limit, self.dual_step_size, self.dual_start)
 
-    def forget_term(self) -> Term:
-        return FlatteningTerm(self.reduction)
+    def losses(self, sides: Sides) -> Tensor:
+        return logit_flattening_loss(sides.forget.logits, sides.forget.labels, "none")

@@ -7,21 +7,8 @@ from torch import Tensor
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Alternates, Method
-from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.term import SideName, Sides
 from myosotis.unlearning.language.methods.token_losses import token_log_probs
-
-
-@dataclass(frozen=True)
-class RefusalTerm(Term):
-    """-log p of a refusal after the forget prompt."""
-
-    name: ClassVar[str] = "forget_refusal"
-    reads: ClassVar[SideName] = "alternate"
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return -log p per refusal token or its mean per sequence."""
-        side = sides.the("alternate")
-        return per_unit(-token_log_probs(side.logits, side.labels), side.labels, self.unit)
 
 
 @dataclass(frozen=True)
@@ -36,7 +23,10 @@ class IDK(Method):
         memory="none",
         purpose="Refusals instead of wrong answers; the knowledge stays in the model.",
     )
+    term: ClassVar[str] = "forget_refusal"
+    forgets: ClassVar[SideName] = "alternate"
     alternates: ClassVar[Alternates | None] = "refusals"
 
-    def forget_term(self) -> Term:
-        return RefusalTerm(self.reduction)
+    def losses(self, sides: Sides) -> Tensor:
+        side = sides.the("alternate")
+        return -token_log_probs(side.logits, side.labels)

@@ -1,15 +1,14 @@
 """Retain terms: losses that preserve the rest while the forget set is unlearned."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, reference_logits
+from myosotis.unlearning.language.methods.term import Sides, Term, reference_logits
 from myosotis.unlearning.language.methods.token_losses import labelled_only, put_back, reduce_tokens, token_log_probs
 
 RetainName = Literal["nll", "kl"]
@@ -57,32 +56,20 @@ def kl_divergence_loss(
     return reduce_tokens(token_kl_divergence(logits, reference_logits, labels), labels, "token")
 
 
-@dataclass(frozen=True)
-class RetainNLL(Term):
-    """Negative log-likelihood of the retain set, mean over its labelled tokens."""
-
-    name: ClassVar[str] = "retain_nll"
-    reads: ClassVar[SideName] = "retain"
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return -log p per token."""
-        side = sides.the("retain")
-        return -token_log_probs(side.logits, side.labels)
+def _nll(sides: Sides) -> Float[Tensor, "batch time"]:
+    side = sides.the("retain")
+    return -token_log_probs(side.logits, side.labels)
 
 
-@dataclass(frozen=True)
-class RetainKL(Term):
-    """KL(before || now) on the retain set, mean over its labelled tokens."""
-
-    name: ClassVar[str] = "retain_kl"
-    reads: ClassVar[SideName] = "retain"
-    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("retain", "logits")})
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return the divergence per token."""
-        side = sides.the("retain")
-        return token_kl_divergence(side.logits, reference_logits(side), side.labels)
+def _kl(sides: Sides) -> Float[Tensor, "batch time"]:
+    side = sides.the("retain")
+    return token_kl_divergence(side.logits, reference_logits(side), side.labels)
 
 
-RETAIN_TERMS: Mapping[RetainName, type[Term]] = MappingProxyType({"nll": RetainNLL, "kl": RetainKL})
-"""The retain terms by name."""
+RETAIN_TERMS: Mapping[RetainName, Term] = MappingProxyType(
+    {
+        "nll": Term("retain_nll", _nll, "retain"),
+        "kl": Term("retain_kl", _kl, "retain", needs=frozenset({("retain", "logits")})),
+    }
+)
+"""Negative log-likelihood and KL(before || now) of the retain set, means over its labelled tokens, by name."""

@@ -15,7 +15,7 @@ from myosotis.unlearning.language.methods.preference import (
     check_beta,
     reduce_sequences,
 )
-from myosotis.unlearning.language.methods.term import SideName, Sides, Term, Unit
+from myosotis.unlearning.language.methods.term import Sides
 from myosotis.unlearning.language.methods.token_losses import at_least_float32, sequence_log_probs
 
 
@@ -56,24 +56,6 @@ def simnpo_loss(
 
 
 @dataclass(frozen=True)
-class SimNPOTerm(Term):
-    """Negative preference for the forget answers, normalised by length, without a reference."""
-
-    unit: Unit = "sequence"
-    beta: float = 2.5
-    gamma: float = 0.0
-
-    name: ClassVar[str] = "forget_simnpo"
-    reads: ClassVar[SideName] = "forget"
-
-    def items(self, sides: Sides) -> Tensor:
-        side = sides.the("forget")
-        lengths = (side.labels != IGNORED).sum(dim=1)
-        log_probs = sequence_log_probs(side.logits, side.labels)
-        return simnpo_loss(log_probs, lengths, self.beta, self.gamma, "none")
-
-
-@dataclass(frozen=True)
 class SimNPO(SequencePreference):
     """SimNPO on the forget set, NLL on the retain set.
 
@@ -91,9 +73,13 @@ class SimNPO(SequencePreference):
         memory="none",
         purpose="NPO without a reference; does not favour long records.",
     )
+    term: ClassVar[str] = "forget_simnpo"
     beta: float = 2.5
     gamma: float = 0.0
     forget_weight: float = 0.1375
 
-    def forget_term(self) -> Term:
-        return SimNPOTerm(beta=self.beta, gamma=self.gamma)
+    def losses(self, sides: Sides) -> Tensor:
+        side = sides.forget
+        lengths = (side.labels != IGNORED).sum(dim=1)
+        log_probs = sequence_log_probs(side.logits, side.labels)
+        return simnpo_loss(log_probs, lengths, self.beta, self.gamma, "none")

@@ -8,21 +8,8 @@ from torch import Tensor
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName
-from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.term import Sides
 from myosotis.unlearning.language.methods.token_losses import token_log_probs
-
-
-@dataclass(frozen=True)
-class ReinforcementTerm(Term):
-    """-log p of the forget tokens: the model learns them."""
-
-    name: ClassVar[str] = "forget_reinforcement"
-    reads: ClassVar[SideName] = "forget"
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return -log p per token or its mean per sequence."""
-        side = sides.the("forget")
-        return per_unit(-token_log_probs(side.logits, side.labels), side.labels, self.unit)
 
 
 @dataclass(frozen=True)
@@ -41,6 +28,7 @@ class TaskVector(Method):
         memory="a copy of the trained weights",
         purpose="A cheap baseline without retain data; does not support a stop rule.",
     )
+    term: ClassVar[str] = "forget_reinforcement"
     retain: RetainName | None = None
     scale: float = field(default=1.0, kw_only=True)
 
@@ -57,5 +45,5 @@ class TaskVector(Method):
     def negation(self) -> float:
         return self.scale
 
-    def forget_term(self) -> Term:
-        return ReinforcementTerm(self.reduction)
+    def losses(self, sides: Sides) -> Tensor:
+        return -token_log_probs(sides.forget.logits, sides.forget.labels)

@@ -1,21 +1,22 @@
 """The terms of a training loss, and the parts of a batch that they read."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from myosotis.data.encoding import IGNORED
-from myosotis.unlearning.language.methods.token_losses import Reduction
 
 SideName = Literal["forget", "alternate", "retain"]
 """The parts of a batch: records to forget, alternate answers to them, records to retain."""
 
 ReferenceKind = Literal["log_probs", "logits", "hidden", "teacher"]
 """Outputs of the model before unlearning that a term may read; ``teacher``: for the same record about strangers."""
+
+Needs = frozenset[tuple[SideName, ReferenceKind]]
+"""What a term reads of the model before unlearning, by part of the batch."""
 
 Unit = Literal["token", "sequence"]
 
@@ -65,43 +66,52 @@ class Sides:
         return side
 
 
+Labels = Int[Tensor, "batch time"]
+
+
+def every_label(labels: Labels) -> Labels:
+    """Return the labels that a mean over all of them counts."""
+    return labels
+
+
 @dataclass(frozen=True)
-class Term(ABC):
+class Term:
     """One term of the training loss.
 
-    The trainer sums ``items`` over the micro-batches and processes of an optimisation step and divides by the number
-    of units in all of them, so that accumulation and the number of processes do not change the loss.
+    The trainer sums :meth:`items` over the micro-batches and processes of an optimisation step and divides by the
+    number of units in all of them, so that accumulation and the number of processes do not change the loss.
 
     Attributes:
-        unit: Unit of the mean.
         name: Name in logs: the side, then the loss.
+        losses: Function from the parts of a batch to losses, (batch, time) with 0 at ignored positions, or one for each
+            sequence with a label.
         reads: Part of the batch whose units are counted.
+        unit: Unit of the mean.
         needs: Outputs of the model before unlearning that it reads, by part.
+        blocks: Blocks whose outputs it reads, counted from 0.
+        counted: Function from labels to those that the mean counts: all of them, unless a loss skips some.
     """
 
+    name: str
+    losses: Callable[[Sides], Float[Tensor, "..."]]
+    reads: SideName = "forget"
     unit: Unit = "token"
-
-    name: ClassVar[str]
-    reads: ClassVar[SideName]
-    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset()
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """The blocks whose outputs it reads, counted from 0."""
-        return ()
+    needs: Needs = frozenset()
+    blocks: tuple[int, ...] = ()
+    counted: Callable[[Labels], Labels] = every_label
 
     @property
     def sides(self) -> frozenset[SideName]:
         """The parts of a batch that it reads."""
         return frozenset({self.reads, *(side for side, _ in self.needs)})
 
-    def counted(self, labels: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
-        """Return the labels that the mean counts: all of them, unless a loss skips some."""
-        return labels
-
-    @abstractmethod
     def items(self, sides: Sides) -> Float[Tensor, "..."]:
         """Return the losses of the units; the trainer averages them over the whole step."""
+        values = self.losses(sides)
+        if self.unit == "token" or values.ndim == 1:
+            return values
+        labelled = self.counted(sides.the(self.reads).labels) != IGNORED
+        return values.sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
 
 
 WeightedTerm = tuple[float, Term]
@@ -111,15 +121,6 @@ def count_units(labels: Int[Tensor, "batch time"], unit: Unit) -> Int[Tensor, ""
     """Return how many labelled tokens, or sequences with a label, there are."""
     labelled = labels != IGNORED
     return labelled.sum() if unit == "token" else labelled.any(dim=1).sum()
-
-
-def per_unit(
-    values: Float[Tensor, "batch time"], labels: Int[Tensor, "batch time"], reduction: Reduction
-) -> Float[Tensor, "..."]:
-    """Return per-token values as they are, or their means per sequence, to match a term's unit."""
-    if reduction == "token":
-        return values
-    return values.sum(dim=1) / (labels != IGNORED).sum(dim=1).clamp(min=1)
 
 
 def reference_log_probs(side: Side) -> Float[Tensor, " batch"]:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
 from myosotis.unlearning.language.methods.retain import RetainName
-from myosotis.unlearning.language.methods.term import ReferenceKind, SideName, Sides, Term, per_unit, reference_logits
+from myosotis.unlearning.language.methods.term import Needs, Sides, reference_logits
 from myosotis.unlearning.language.methods.token_losses import Reduction, labelled_only, put_back, reduce_tokens
 
 
@@ -58,23 +58,6 @@ def undial_loss(
 
 
 @dataclass(frozen=True)
-class UNDIALTerm(Term):
-    """Cross-entropy of the forget tokens with the lowered old distribution."""
-
-    beta: float = 10.0
-
-    name: ClassVar[str] = "forget_undial"
-    reads: ClassVar[SideName] = "forget"
-    needs: ClassVar[frozenset[tuple[SideName, ReferenceKind]]] = frozenset({("forget", "logits")})
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return the loss per token or its mean per sequence."""
-        side = sides.the("forget")
-        values = undial_loss(side.logits, reference_logits(side), side.labels, self.beta, "none")
-        return per_unit(values, side.labels, self.unit)
-
-
-@dataclass(frozen=True)
 class UNDIAL(Method):
     """Self-distillation with lowered logits on the forget set.
 
@@ -91,6 +74,8 @@ class UNDIAL(Method):
         memory="the old model's logits at the labelled forget tokens",
         purpose="A fixed target instead of an ascent: it cannot diverge.",
     )
+    term: ClassVar[str] = "forget_undial"
+    needs: ClassVar[Needs] = frozenset({("forget", "logits")})
     retain: RetainName | None = None
     beta: float = 10.0
 
@@ -99,5 +84,6 @@ class UNDIAL(Method):
         if not self.beta > 0:
             raise ValueError(f"beta must be > 0, got {self.beta}")
 
-    def forget_term(self) -> Term:
-        return UNDIALTerm(self.reduction, self.beta)
+    def losses(self, sides: Sides) -> Tensor:
+        side = sides.forget
+        return undial_loss(side.logits, reference_logits(side), side.labels, self.beta, "none")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Method
-from myosotis.unlearning.language.methods.term import SideName, Sides, Term, per_unit
+from myosotis.unlearning.language.methods.term import Sides
 from myosotis.unlearning.language.methods.token_losses import Reduction, reduce_tokens, token_log_probs
 
 
@@ -82,23 +82,6 @@ def saturation_importance_loss(
 
 
 @dataclass(frozen=True)
-class WeightedAscentTerm(Term):
-    """Weighted log p of the forget tokens, to be lowered."""
-
-    beta1: float = 1.0
-    beta2: float = 0.0
-
-    name: ClassVar[str] = "forget_weighted_ascent"
-    reads: ClassVar[SideName] = "forget"
-
-    def items(self, sides: Sides) -> Tensor:
-        """Return the loss per token or its mean per sequence."""
-        side = sides.the("forget")
-        values = saturation_importance_loss(side.logits, side.labels, self.beta1, self.beta2, "none")
-        return per_unit(values, side.labels, self.unit)
-
-
-@dataclass(frozen=True)
 class WGA(Method):
     """Weighted gradient ascent on the forget set, NLL on the retain set.
 
@@ -114,6 +97,7 @@ class WGA(Method):
         memory="none",
         purpose="Ascent that stops at a token once it is forgotten.",
     )
+    term: ClassVar[str] = "forget_weighted_ascent"
     beta: float = 1.0
 
     def __post_init__(self) -> None:
@@ -121,8 +105,8 @@ class WGA(Method):
         if self.beta < 0:
             raise ValueError(f"beta must be >= 0, got {self.beta}")
 
-    def forget_term(self) -> Term:
-        return WeightedAscentTerm(self.reduction, self.beta)
+    def losses(self, sides: Sides) -> Tensor:
+        return weighted_ascent_loss(sides.forget.logits, sides.forget.labels, self.beta, "none")
 
 
 @dataclass(frozen=True)
@@ -143,6 +127,7 @@ class SatImp(Method):
         memory="none",
         purpose="Ascent on the tokens that are neither forgotten nor certain; gentle, and slow on memorised text.",
     )
+    term: ClassVar[str] = "forget_weighted_ascent"
     beta1: float = 5.0
     beta2: float = 1.0
     forget_weight: float = 0.1
@@ -152,5 +137,6 @@ class SatImp(Method):
         if self.beta1 < 0 or self.beta2 < 0:
             raise ValueError(f"beta1 and beta2 must be >= 0, got {self.beta1} and {self.beta2}")
 
-    def forget_term(self) -> Term:
-        return WeightedAscentTerm(self.reduction, self.beta1, self.beta2)
+    def losses(self, sides: Sides) -> Tensor:
+        side = sides.forget
+        return saturation_importance_loss(side.logits, side.labels, self.beta1, self.beta2, "none")

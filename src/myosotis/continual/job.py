@@ -4,12 +4,13 @@ import shutil
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 
 import torch
 from torch import nn
 
 from myosotis.continual.config import StreamJobConfig
+from myosotis.continual.stream import StreamOptions
 from myosotis.engine.checkpoint import is_complete
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.job import Job
@@ -27,8 +28,8 @@ class StreamJob(Job[StreamConfigT], Generic[StreamConfigT, LearnerT, OutcomeT]):
     """
 
     @abstractmethod
-    def learn(self, **options: Any) -> OutcomeT:
-        """Learn the stream; ``options`` are those that the functions of all learners share."""
+    def learn(self, **options: Unpack[StreamOptions]) -> OutcomeT:
+        """Learn the stream."""
 
     @abstractmethod
     def save(self, learner: LearnerT, tasks: int, path: Path) -> None:

@@ -6,8 +6,7 @@ calls :meth:`StreamTrainer.learn_task`, which trains (:meth:`StreamTrainer.fit`,
 memory, measures, and returns a record. The record is logged, and only then is the state after the task sealed: a
 session that is cut between the two does the end of the task again and logs it again, and a resumed one never misses it.
 
-    trainer = MyTrainer(learner, sizes=[2, 2, 2], seed=0, device="cpu", checkpoints=folder, log=None, say=print,
-                        on_task=None)
+    trainer = MyTrainer(learner, sizes=[2, 2, 2], checkpoints=folder, say=print)
     records = trainer.run()
 
 What must not change: every random choice comes from a seed and the task, so that the order of sessions does not matter;
@@ -20,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypedDict, TypeVar
 
 import torch
 from pydantic import PositiveFloat, PositiveInt, TypeAdapter
@@ -28,10 +27,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from myosotis.engine.artifact import read_weights, write_weights
+from myosotis.engine.artifact import read_description, read_weights, readable_weights, write_weights
 from myosotis.engine.checkpoint import is_complete, newest_complete, sealed_directory
 from myosotis.engine.config import Config
-from myosotis.engine.errors import DivergedError
+from myosotis.engine.errors import DivergedError, InputError, SettingsError
 from myosotis.engine.files import read_json, write_json
 from myosotis.engine.loop import Precision, numbers_of, train
 from myosotis.engine.method import MethodCard
@@ -132,6 +131,8 @@ class StreamLearner(ABC, Generic[SettingsT]):
 
 
 LearnerT = TypeVar("LearnerT", bound=StreamLearner[Any])
+SpecT = TypeVar("SpecT")
+Sizes = Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -147,21 +148,38 @@ class Fitted:
     losses: dict[str, float]
 
 
+class StreamOptions(TypedDict, total=False):
+    """What the functions that learn a stream take by keyword, whatever they learn.
+
+    With ``checkpoints`` a call that was interrupted, even in the middle of a task, continues from the last saved state
+    and ends with the same weights as one that was not.
+
+    Attributes:
+        seed: Seed of every random choice; 0 by default.
+        device: Device of the network, and of the images if they fit; the CPU by default.
+        checkpoints: Directory of the saved state; None, the default, saves nothing.
+        checkpoint_every: Epochs between checkpoints within a task, 1 by default; of segmentation steps, 100 by default.
+        log: Receives the mean loss terms of every epoch, and the figures after a task.
+        say: Receives a line after each task.
+        on_task: Receives the index of a task and the learner as it is after the task.
+    """
+
+    seed: int
+    device: torch.device | str
+    checkpoints: Path | None
+    checkpoint_every: int
+    log: Log | None
+    say: Callable[[str], None] | None
+    on_task: Callable[[int, Any], None] | None
+
+
 class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
     """Learns tasks one after another and records what was measured after each.
-
-    With ``checkpoints`` a session that was interrupted, even in the middle of a task, continues from the last saved
-    epoch and ends with the same weights as one that was not.
 
     Args:
         learner: New learner.
         sizes: Classes that each task adds; zeros where the network does not grow.
-        seed: Seed of every random choice.
-        device: Device of the network.
-        checkpoints: Directory of the saved state; None saves nothing.
-        log: Receives the mean loss terms of every epoch, and the figures after a task.
-        say: Receives a line after each task.
-        on_task: Receives the index of a task and the learner as it is after the task.
+        options: See :class:`StreamOptions`.
     """
 
     Record: ClassVar[type[Any]]
@@ -172,17 +190,19 @@ class StreamTrainer(ABC, Generic[LearnerT, RecordT]):
         learner: LearnerT,
         sizes: Sequence[int],
         *,
-        seed: int,
-        device: torch.device | str,
-        checkpoints: Path | None,
-        log: Log | None,
-        say: Callable[[str], None] | None,
-        on_task: Callable[[int, LearnerT], None] | None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        checkpoints: Path | None = None,
+        checkpoint_every: int = 1,
+        log: Log | None = None,
+        say: Callable[[str], None] | None = None,
+        on_task: Callable[[int, LearnerT], None] | None = None,
     ) -> None:
         self.learner = learner
         self.sizes = tuple(sizes)
         self.seed = seed
         self.device = torch.device(device)
+        self.checkpoint_every = checkpoint_every
         self.records: list[RecordT] = []
         self.resumed = False
         self._checkpoints, self._log, self._say, self._on_task = checkpoints, log, say, on_task
@@ -407,6 +427,34 @@ def write_learner(learner: StreamLearner[Any], path: Path, shared: Mapping[str, 
         if tensors:
             write_weights(path / f"{name}.safetensors", tensors, shared)
     learner.write_files(path)
+
+
+def load_saved(
+    spec_of: type[SpecT], file: Path, title: str, make: Callable[[SpecT], LearnerT], sizes_of: Callable[[SpecT], Sizes]
+) -> tuple[LearnerT, SpecT]:
+    """Read a learner and its description from a directory.
+
+    Args:
+        spec_of: Type of the description.
+        file: File of the description; the weights are beside it.
+        title: What it describes, with its article.
+        make: Function from a description to a new learner.
+        sizes_of: Function from a description to the classes of each learnt task.
+
+    Returns:
+        The learner in evaluation mode, and its description.
+
+    Raises:
+        InputError: Something is missing or does not fit.
+    """
+    spec = read_description(spec_of, file, title)
+    try:
+        learner = make(spec)
+    except SettingsError:
+        raise InputError(f"{file}: does not describe {title}") from None
+    with readable_weights(file.parent):
+        read_learner(learner, sizes_of(spec), file.parent)
+    return learner, spec
 
 
 def read_learner(learner: StreamLearner[Any], sizes: Sequence[int], path: Path) -> None:

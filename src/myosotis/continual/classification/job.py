@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -26,6 +26,7 @@ from myosotis.continual.classification.saved import load_first_encoder, make_lea
 from myosotis.continual.classification.training import Learned, learn_classes, load_encoder
 from myosotis.continual.job import StreamJob, try_images
 from myosotis.continual.scenario import Scenario
+from myosotis.continual.stream import StreamOptions
 from myosotis.continual.verdict import classes_verdict
 from myosotis.data.images import ImageSet
 from myosotis.data.sets import (
@@ -187,7 +188,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         known = job_inputs(input_fingerprints(sets, salt), self._config.model.architecture, self._source)
         return {**known, **encoder, **earlier}
 
-    def learn(self, **options: Any) -> Learned:
+    def learn(self, **options: Unpack[StreamOptions]) -> Learned:
         return learn_classes(
             make_job_learner(self._config, self._spec, self._source),
             self._scenario,

@@ -11,8 +11,8 @@ from myosotis.continual.classification.config import NormConfig
 from myosotis.continual.classification.learner import Learner
 from myosotis.continual.classification.methods import METHODS, build_learner
 from myosotis.continual.classification.norm import convert_continual, convert_group, convert_task_balanced
-from myosotis.continual.stream import read_learner, write_learner
-from myosotis.engine.artifact import read_description, readable_weights, write_description
+from myosotis.continual.stream import load_saved, write_learner
+from myosotis.engine.artifact import write_description
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.models.backbone import Backbone, as_classifier, build_backbone
@@ -148,14 +148,7 @@ def load_learner(path: Path) -> tuple[Learner[Any], LearnerSpec]:
     Raises:
         InputError: Something is missing or does not fit.
     """
-    spec = read_description(LearnerSpec, path / LEARNER, "a learner")
-    try:
-        learner = make_learner(spec)
-    except SettingsError:
-        raise InputError(f"{path / LEARNER}: does not describe a learner") from None
-    with readable_weights(path):
-        read_learner(learner, spec.sizes, path)
-    return learner, spec
+    return load_saved(LearnerSpec, path / LEARNER, "a learner", make_learner, lambda spec: spec.sizes)
 
 
 def open_learner(path: Path) -> ImagePredictor:

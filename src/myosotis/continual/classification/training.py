@@ -1,10 +1,10 @@
 """Learn a class-incremental stream: train, update the memory and measure, task after task."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,7 @@ from myosotis.continual.classification.result import TaskRecord
 from myosotis.continual.classification.settings import TrainSettings
 from myosotis.continual.memory import ExemplarMemory
 from myosotis.continual.scenario import Scenario, Task, View
-from myosotis.continual.stream import Log, StreamTrainer, read_learner
+from myosotis.continual.stream import StreamOptions, StreamTrainer, read_learner
 from myosotis.data.images import ImageSet, to_unit
 from myosotis.engine.errors import SettingsError
 from myosotis.engine.files import read_json, write_json
@@ -108,21 +108,12 @@ def learn_classes(
     memory: ExemplarMemory,
     settings: TrainSettings,
     *,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    checkpoints: Path | None = None,
-    checkpoint_every: int = 1,
-    log: Log | None = None,
-    say: Callable[[str], None] | None = None,
-    on_task: Callable[[int, Learner[Any]], None] | None = None,
     encoder: Mapping[str, Tensor] | None = None,
     start: Start | None = None,
     watched: ImageSet | None = None,
+    **options: Unpack[StreamOptions],
 ) -> Learned:
     """Learn the tasks of a stream one after another, and measure after each.
-
-    With ``checkpoints`` a call that was interrupted, even in the middle of a task, continues from the last saved epoch
-    and ends with the same weights as one that was not.
 
     Args:
         learner: New learner: an instance of a subclass of
@@ -131,39 +122,18 @@ def learn_classes(
         scenario: Stream with a test set.
         memory: Empty exemplar memory.
         settings: Training of each task.
-        seed: Seed of order, augmentation and choice of exemplars.
-        device: Device of the network, and of the images if they fit.
-        checkpoints: Directory of the saved state; None saves nothing.
-        checkpoint_every: Epochs between checkpoints within a task.
-        log: Receives the mean loss terms of each epoch, and the figures after a task.
-        say: Receives a line after each task.
-        on_task: Receives the index of a task and the learner as it is after the task.
         encoder: Weights of a backbone that has learnt the first task. It is frozen and the first task trains only the
             head, so that learners with the same encoder have the same features after it.
         start: What an earlier run has learnt: the first tasks of the stream, which are not learnt again.
         watched: Images that nothing is learnt from, whose accuracy is recorded after each task; labels are those of the
             stream.
+        options: See :class:`~myosotis.continual.stream.StreamOptions`.
 
     Raises:
         SettingsError: The method needs a memory, a batch does not suit it, or the encoder does not fit.
         DivergedError: A weight or a loss is not finite at the end of an epoch.
     """
-    trainer = _ClassTrainer(
-        learner,
-        scenario,
-        memory,
-        settings,
-        encoder,
-        start,
-        watched,
-        checkpoint_every,
-        seed=seed,
-        device=device,
-        checkpoints=checkpoints,
-        log=log,
-        say=say,
-        on_task=on_task,
-    )
+    trainer = _ClassTrainer(learner, scenario, memory, settings, encoder, start, watched, **options)
     records = trainer.run()
     counts = [len(task.test) for task in scenario]
     return Learned(learner, memory, records, counts, trainer.answers(), trainer.resumed)
@@ -183,14 +153,12 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
         encoder: Mapping[str, Tensor] | None,
         start: Start | None,
         watched: ImageSet | None,
-        checkpoint_every: int,
-        **options: Any,
+        **options: Unpack[StreamOptions],
     ) -> None:
         check_fit(learner, scenario, memory, settings)
         super().__init__(learner, [len(task.classes) for task in scenario], **options)
         self._scenario, self._memory, self._settings = scenario, memory, settings
         self._encoder, self._start, self._watched = encoder, start, watched
-        self._checkpoint_every = checkpoint_every
         self._images = resident(scenario.train.images, self.device)
         self._labels = scenario.train.labels
 
@@ -328,7 +296,7 @@ class _ClassTrainer(StreamTrainer[Learner[Any], TaskRecord]):
             steps_per_epoch=per_epoch,
             dropout=(key, "dropout"),
             stage=stage.name,
-            save_every=self._checkpoint_every,
+            save_every=self.checkpoint_every,
         )
         set_task_balance(learner.net, None)
         for weight, flag in before:

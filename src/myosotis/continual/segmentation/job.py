@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch.nn import functional
@@ -25,6 +25,7 @@ from myosotis.continual.segmentation.metrics import channel_iou, forgetting, gro
 from myosotis.continual.segmentation.result import SegmentResult
 from myosotis.continual.segmentation.saved import make_segment_learner, save_segment_learner
 from myosotis.continual.segmentation.training import SegmentationOutcome, learn_segments
+from myosotis.continual.stream import StreamOptions
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_tensors
 from myosotis.engine.fingerprint import salted_fingerprint, weights_hash
@@ -104,7 +105,7 @@ class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[An
             return known
         return {**known, "partition": salted_fingerprint(json.dumps(asdict(partition)), salt)}
 
-    def learn(self, **options: Any) -> SegmentationOutcome:
+    def learn(self, **options: Unpack[StreamOptions]) -> SegmentationOutcome:
         """Learn the classes; each warning is reported once."""
         if self._stream.partition is not None and is_main_process():
             self._stream.partition.save(self._run.path / "partition.json")

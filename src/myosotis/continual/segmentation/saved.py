@@ -7,9 +7,8 @@ from typing import Any
 
 from myosotis.continual.segmentation.learner import SegmentationLearner
 from myosotis.continual.segmentation.methods import build_learner
-from myosotis.continual.stream import read_learner, write_learner
-from myosotis.engine.artifact import read_description, readable_weights, write_description
-from myosotis.engine.errors import InputError, SettingsError
+from myosotis.continual.stream import load_saved, write_learner
+from myosotis.engine.artifact import write_description
 from myosotis.models.predictor import ImagePredictor
 from myosotis.models.segmenter import SegmentationBody, SegmenterSpec, build_segmenter
 from myosotis.models.weight_files import Pretrained
@@ -69,14 +68,8 @@ def load_segment_learner(path: Path) -> tuple[SegmentationLearner[Any], SegmentL
     Raises:
         InputError: Something is missing or does not fit.
     """
-    spec = read_description(SegmentLearnerSpec, path / SEGMENTER, "a segmentation learner")
-    try:
-        learner = make_segment_learner(spec)
-    except SettingsError:
-        raise InputError(f"{path / SEGMENTER}: does not describe a segmentation learner") from None
-    with readable_weights(path):
-        read_learner(learner, spec.sizes, path)
-    return learner, spec
+    title = "a segmentation learner"
+    return load_saved(SegmentLearnerSpec, path / SEGMENTER, title, make_segment_learner, lambda spec: spec.sizes)
 
 
 def open_segmenter(path: Path) -> ImagePredictor:

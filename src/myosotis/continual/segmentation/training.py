@@ -1,10 +1,10 @@
 """Learn a stream of segmentation tasks: update the memory, train and measure, task after task."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Int
@@ -25,7 +25,7 @@ from myosotis.continual.segmentation.pseudo_label_figures import pseudo_label_fi
 from myosotis.continual.segmentation.result import SegmentationRecord
 from myosotis.continual.segmentation.scenario import SegmentationStream
 from myosotis.continual.segmentation.settings import SegmentationSettings
-from myosotis.continual.stream import Log, StreamTrainer
+from myosotis.continual.stream import StreamOptions, StreamTrainer
 from myosotis.data.masks import IGNORE
 from myosotis.engine.files import write_tensors
 from myosotis.engine.processes import is_main_process, wait_for_everyone
@@ -75,19 +75,10 @@ def learn_segments(
     memory: SegmentationMemory,
     settings: SegmentationSettings,
     *,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
     panels: Sequence[int] = (),
-    checkpoints: Path | None = None,
-    checkpoint_every: int = 100,
-    log: Log | None = None,
-    say: Callable[[str], None] | None = None,
-    on_task: Callable[[int, SegmentationLearner[Any]], None] | None = None,
+    **options: Unpack[StreamOptions],
 ) -> SegmentationOutcome:
     """Learn the tasks of a stream one after another, and measure after each.
-
-    With ``checkpoints`` a call that was interrupted, even in the middle of a task, continues from the last saved state
-    and ends with the same weights as one that was not.
 
     Args:
         learner: New learner: an instance of a subclass of
@@ -96,33 +87,14 @@ def learn_segments(
         stream: Stream of tasks.
         memory: Empty memory.
         settings: Training of each task.
-        seed: Seed of order and augmentation.
-        device: Device of the network.
         panels: Indices of test images for the predictions of the report.
-        checkpoints: Directory of the saved state; None saves nothing.
-        checkpoint_every: Steps between checkpoints within a task, at most.
-        log: Receives the mean loss terms between checkpoints, and the figures after a task.
-        say: Receives a line after each task.
-        on_task: Receives the index of a task and the learner as it is after the task.
+        options: See :class:`~myosotis.continual.stream.StreamOptions`.
 
     Raises:
         SettingsError: The settings do not suit images, method or memory.
         DivergedError: A weight or a loss is not finite at a checkpoint.
     """
-    trainer = _SegmentationTrainer(
-        learner,
-        stream,
-        memory,
-        settings,
-        panels,
-        checkpoint_every,
-        seed=seed,
-        device=device,
-        checkpoints=checkpoints,
-        log=log,
-        say=say,
-        on_task=on_task,
-    )
+    trainer = _SegmentationTrainer(learner, stream, memory, settings, panels, **options)
     return SegmentationOutcome(learner, memory, trainer.run(), trainer.panels)
 
 
@@ -138,13 +110,13 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
         memory: SegmentationMemory,
         settings: SegmentationSettings,
         shown: Sequence[int],
-        checkpoint_every: int,
-        **options: Any,
+        **options: Unpack[StreamOptions],
     ) -> None:
         check_segmentation(learner, stream, memory, settings)
+        options.setdefault("checkpoint_every", 100)
         super().__init__(learner, stream.sizes, **options)
         self._stream, self._memory, self._settings = stream, memory, settings
-        self._shown, self._checkpoint_every = list(shown), checkpoint_every
+        self._shown = list(shown)
         self.panels: dict[str, Tensor] = {}
 
     def learn_task(self, index: int) -> SegmentationRecord:
@@ -256,7 +228,7 @@ class _SegmentationTrainer(StreamTrainer[SegmentationLearner[Any], SegmentationR
         learner, settings = self.learner, self._settings
         optimizer = self._optimizer(index, state)
         scheduler = make_schedule(optimizer, settings.schedule, steps, power=settings.power)
-        parts, accumulate = -(-steps // self._checkpoint_every), settings.accumulate
+        parts, accumulate = -(-steps // self.checkpoint_every), settings.accumulate
         size = -(-steps // parts)
         learner.train_mode(state)
         self.fit(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from myosotis.continual.selfsupervised.network import encoder_width
 from myosotis.continual.selfsupervised.result import RepresentationResult
 from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_learner
 from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, learn_representations
+from myosotis.continual.stream import StreamOptions
 from myosotis.continual.verdict import kept_since_learnt
 from myosotis.data.images import to_unit
 from myosotis.data.sets import (
@@ -106,7 +107,7 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
             sets |= {f"{other.name} train": other.train, f"{other.name} test": other.test}
         return {**input_fingerprints(sets, salt), **weights_inputs(model.architecture, model.source)}
 
-    def learn(self, **options: Any) -> SslOutcome:
+    def learn(self, **options: Unpack[StreamOptions]) -> SslOutcome:
         outcome = learn_representations(
             make_ssl_learner(self._spec, pretrained=self._config.model.source),
             self._scenario,

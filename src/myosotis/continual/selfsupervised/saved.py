@@ -10,9 +10,9 @@ from myosotis.continual.selfsupervised.bases import build_base
 from myosotis.continual.selfsupervised.learner import SslLearner
 from myosotis.continual.selfsupervised.methods import build_learner
 from myosotis.continual.selfsupervised.network import encoder_width
-from myosotis.continual.stream import read_learner, write_learner
-from myosotis.engine.artifact import read_description, readable_weights, write_description
-from myosotis.engine.errors import InputError, SettingsError, settings_as_input
+from myosotis.continual.stream import load_saved, write_learner
+from myosotis.engine.artifact import write_description
+from myosotis.engine.errors import settings_as_input
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, save_classifier
 from myosotis.models.weight_files import Pretrained
 
@@ -78,11 +78,4 @@ def load_ssl_learner(path: Path) -> tuple[SslLearner[Any], SslSpec]:
     Raises:
         InputError: Something is missing or does not fit.
     """
-    spec = read_description(SslSpec, path / REPRESENTATION, "a self-supervised learner")
-    try:
-        learner = make_ssl_learner(spec)
-    except SettingsError:
-        raise InputError(f"{path / REPRESENTATION}: does not describe a self-supervised learner") from None
-    with readable_weights(path):
-        read_learner(learner, (), path)
-    return learner, spec
+    return load_saved(SslSpec, path / REPRESENTATION, "a self-supervised learner", make_ssl_learner, lambda _: ())

@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import torch
 from jaxtyping import Int
@@ -20,7 +20,7 @@ from myosotis.continual.selfsupervised.contrast import Pair
 from myosotis.continual.selfsupervised.learner import SslLearner, SslTask
 from myosotis.continual.selfsupervised.measuring import Measuring, ProbeSettings, Transfer
 from myosotis.continual.selfsupervised.result import Measured, SslRecord
-from myosotis.continual.stream import Log, StreamTrainer, TaskTraining
+from myosotis.continual.stream import StreamOptions, StreamTrainer, TaskTraining
 from myosotis.data.images import to_unit
 from myosotis.data.views import ViewSettings
 from myosotis.engine.errors import SettingsError
@@ -110,19 +110,10 @@ def learn_representations(
     probes: ProbeSettings,
     *,
     transfer: Sequence[Transfer] = (),
-    seed: int = 0,
-    device: torch.device | str = "cpu",
     shown: int = 1000,
-    checkpoints: Path | None = None,
-    checkpoint_every: int = 1,
-    log: Log | None = None,
-    say: Callable[[str], None] | None = None,
-    on_task: Callable[[int, SslLearner[Any]], None] | None = None,
+    **options: Unpack[StreamOptions],
 ) -> SslOutcome:
     """Learn the tasks of a stream one after another without their labels, and measure after each.
-
-    With ``checkpoints`` a call that was interrupted, even in the middle of a task, continues from the last saved state
-    and ends with the same weights as one that was not; its past model is that of the task before.
 
     Args:
         learner: New learner: an instance of a subclass of
@@ -133,35 +124,15 @@ def learn_representations(
         settings: Training of each task.
         probes: How the encoder is measured.
         transfer: Other data sets that the encoder is measured on.
-        seed: Seed of order, views and probes.
-        device: Device of the network.
         shown: Number of test samples for the map of the report; 0 for none.
-        checkpoints: Directory of the saved state; None saves nothing.
-        checkpoint_every: Epochs between checkpoints within a task.
-        log: Receives the mean loss terms of every epoch, and the figures after a task.
-        say: Receives a line after each task.
-        on_task: Receives the index of a task and the learner as it is after the task.
+        options: See :class:`~myosotis.continual.stream.StreamOptions`.
 
     Raises:
         SettingsError: The settings do not suit images, base, method or memory.
         DivergedError: A loss or a weight is not finite at the end of an epoch.
     """
     check_ssl(learner, scenario, memory, settings)
-    trainer = _SslTrainer(
-        learner,
-        scenario,
-        memory,
-        settings,
-        Measuring(scenario, probes, torch.device(device), transfer=transfer, seed=seed),
-        shown,
-        checkpoint_every,
-        seed=seed,
-        device=device,
-        checkpoints=checkpoints,
-        log=log,
-        say=say,
-        on_task=on_task,
-    )
+    trainer = _SslTrainer(learner, scenario, memory, settings, probes, transfer, shown, **options)
     records = trainer.run()
     return SslOutcome(learner, trainer.before, records, trainer.measuring.few_labels(learner), trainer.maps)
 
@@ -211,17 +182,17 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
         scenario: Scenario,
         memory: ExemplarMemory,
         settings: SslSettings,
-        measuring: Measuring,
+        probes: ProbeSettings,
+        transfer: Sequence[Transfer],
         shown: int,
-        checkpoint_every: int,
-        **options: Any,
+        **options: Unpack[StreamOptions],
     ) -> None:
         rows = [task.train.indices for task in scenario]
         self._tasks = [torch.cat(rows).sort().values] if learner.sees_all else rows
         super().__init__(learner, [0] * len(self._tasks), **options)
         self._scenario, self._memory, self._settings = scenario, memory, settings
-        self._shown, self._checkpoint_every = shown, checkpoint_every
-        self.measuring = measuring
+        self._shown = shown
+        self.measuring = Measuring(scenario, probes, self.device, transfer=transfer, seed=self.seed)
         self.maps: dict[str, Tensor] = {}
 
     def learn_task(self, index: int) -> SslRecord:
@@ -311,7 +282,7 @@ class _SslTrainer(StreamTrainer[SslLearner[Any], SslRecord]):
             epochs=settings.epochs,
             steps_per_epoch=per_epoch,
             dropout=(self.seed, "dropout", index),
-            save_every=self._checkpoint_every,
+            save_every=self.checkpoint_every,
             after_update=lambda step: learner.after_update((step - 1) / total),
         ).losses
 

@@ -165,7 +165,7 @@ fine_tune: {{epochs: 9, batch_size: 20, learning_rate: 3.0e-4, precision: bf16}}
 
 audit: {{n: 3, held_retain: 0.65, precision: bf16}}
 """
-    remarks = ("Without files the records are of fictitious people; on two cores the job takes some six minutes.",)
+    remarks = ("Without files the records are of fictitious people.",)
     return Draft("unlearn language", "erase-people", body, remarks)
 
 

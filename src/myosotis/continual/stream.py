@@ -132,7 +132,6 @@ class StreamLearner(ABC, Generic[SettingsT]):
 
 LearnerT = TypeVar("LearnerT", bound=StreamLearner[Any])
 SpecT = TypeVar("SpecT")
-Sizes = Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -430,7 +429,11 @@ def write_learner(learner: StreamLearner[Any], path: Path, shared: Mapping[str, 
 
 
 def load_saved(
-    spec_of: type[SpecT], file: Path, title: str, make: Callable[[SpecT], LearnerT], sizes_of: Callable[[SpecT], Sizes]
+    spec_of: type[SpecT],
+    file: Path,
+    title: str,
+    make: Callable[[SpecT], LearnerT],
+    sizes_of: Callable[[SpecT], Sequence[int]],
 ) -> tuple[LearnerT, SpecT]:
     """Read a learner and its description from a directory.
 

@@ -145,6 +145,7 @@ def test_a_chat_model_in_four_bits_learns_from_what_it_says_of_strangers(invoke,
     run = tmp_path / "run"
     outcome = invoke("unlearn", "language", inputs / "job.yaml", "--out", run, *changes)
     assert outcome.exit_code == 0, outcome.output
+    assert "of 6 answers about strangers" in outcome.output
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [event["forget_counterfactual"] for event in events if "forget_counterfactual" in event]
     assert losses[-1] < losses[0] / 2

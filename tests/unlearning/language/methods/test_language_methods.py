@@ -1,8 +1,11 @@
 """Methods by name, and the settings that they refuse."""
 
 import pytest
+import torch
 
+from myosotis.data.encoding import IGNORED
 from myosotis.unlearning.language import build_method
+from myosotis.unlearning.language.methods.term import Side, Sides
 
 
 @pytest.mark.parametrize(
@@ -32,3 +35,21 @@ from myosotis.unlearning.language import build_method
 def test_settings_out_of_range_are_refused(name, changes, message):
     with pytest.raises(ValueError, match=message):
         build_method(name, changes)
+
+
+def test_a_term_is_called_after_its_method_unless_it_has_a_name():
+    assert build_method("npo").forget_term().name == "forget_npo"
+    assert build_method("altpo").forget_term().name == build_method("dpo").forget_term().name == "forget_dpo"
+
+
+def test_a_mean_over_sequences_weighs_each_alike():
+    sides = Sides(Side(torch.tensor([[1, 2, 3], [IGNORED, 4, IGNORED]]), torch.randn(2, 3, 5)))
+    terms = [build_method("ga", {"reduction": unit}).forget_term() for unit in ("token", "sequence")]
+    tokens, sequences = (term.items(sides) for term in terms)
+    assert torch.allclose(sequences, torch.stack([tokens[0].mean(), tokens[1, 1]]))
+
+
+def test_a_composite_has_no_losses_of_its_own():
+    sides = Sides(Side(torch.tensor([[1]]), torch.randn(1, 1, 5)))
+    with pytest.raises(TypeError, match="several forget terms"):
+        build_method("composite", {"forget": [{"name": "ihl"}]}).forget_term().items(sides)

@@ -9,7 +9,7 @@ from torch import Tensor
 from myosotis.engine.method import MethodCard
 from myosotis.unlearning.language.methods.method import Alternates, Method
 from myosotis.unlearning.language.methods.retain import RETAIN_TERMS, RetainName
-from myosotis.unlearning.language.methods.term import Sides, Term, WeightedTerm
+from myosotis.unlearning.language.methods.term import Sides, WeightedTerm
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,9 @@ class Composite(Method):
         """Where the alternate answers of its parts come from."""
         return next((part.alternates for part in self.forget if part.alternates is not None), None)
 
-    def losses(self, sides: Sides) -> Tensor:
-        """Return those of the first part; :meth:`terms` has all parts."""
-        return self.forget[0].losses(sides)
-
-    def forget_term(self) -> Term:
-        return self.forget[0].forget_term()
+    def losses(self, sides: Sides) -> Tensor:  # noqa: ARG002
+        """Raise ``TypeError``: every part has losses of its own, see :meth:`terms`."""
+        raise TypeError("a composite has several forget terms; terms() returns them")
 
     def terms(self) -> list[WeightedTerm]:
         terms: list[WeightedTerm] = [(part.forget_weight, part.forget_term()) for part in self.forget]

@@ -128,7 +128,6 @@ class Counterfactual(Method):
         memory="the teacher's distribution at the tokens to forget",
         purpose="Ends at the level of a model that never saw the records, and does not ascend.",
     )
-    term: ClassVar[str] = "forget_counterfactual"
     needs: ClassVar[Needs] = frozenset({("forget", "teacher")})
     retain: RetainName | None = "kl"
     teacher: Literal["names", "proxy", "base"] = "names"

@@ -32,7 +32,7 @@ class Method(ABC):
     """A forget term and the retain term that the paper pairs it with; subclasses add settings.
 
     Class attributes describe the forget term as those of :class:`~myosotis.unlearning.language.methods.term.Term` do:
-    ``term``, its name, ``forgets``, the part that it reads, and ``needs``.
+    ``term``, its name, ``forget_`` and the method's unless given; ``forgets``, the part that it reads; and ``needs``.
 
     Attributes:
         retain: ``"nll"``, ``"kl"``, or None for no retain term.
@@ -44,7 +44,7 @@ class Method(ABC):
     """
 
     card: ClassVar[MethodCard]
-    term: ClassVar[str]
+    term: ClassVar[str | None] = None
     forgets: ClassVar[SideName] = "forget"
     needs: ClassVar[Needs] = frozenset()
     alternates: ClassVar[Alternates | None] = None
@@ -87,7 +87,8 @@ class Method(ABC):
 
     def forget_term(self) -> Term:
         """Return the term that forgets."""
-        return Term(self.term, self.losses, self.forgets, self.unit, self.needs, self.blocks, self.counted)
+        name = self.term or f"forget_{self.card.name}"
+        return Term(name, self.losses, self.forgets, self.unit, self.needs, self.blocks, self.counted)
 
     def terms(self) -> list[WeightedTerm]:
         """Return every term of the loss with its weight; their names differ."""

@@ -64,7 +64,6 @@ class NPO(SequencePreference):
         memory="one reference log-probability per forget record",
         purpose="Ascent that fades as a record is forgotten; the field's strong baseline.",
     )
-    term: ClassVar[str] = "forget_npo"
     needs: ClassVar[Needs] = frozenset({("forget", "log_probs")})
 
     def losses(self, sides: Sides) -> Tensor:

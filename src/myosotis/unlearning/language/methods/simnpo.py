@@ -73,7 +73,6 @@ class SimNPO(SequencePreference):
         memory="none",
         purpose="NPO without a reference; does not favour long records.",
     )
-    term: ClassVar[str] = "forget_simnpo"
     beta: float = 2.5
     gamma: float = 0.0
     forget_weight: float = 0.1375

@@ -74,7 +74,6 @@ class UNDIAL(Method):
         memory="the old model's logits at the labelled forget tokens",
         purpose="A fixed target instead of an ascent: it cannot diverge.",
     )
-    term: ClassVar[str] = "forget_undial"
     needs: ClassVar[Needs] = frozenset({("forget", "logits")})
     retain: RetainName | None = None
     beta: float = 10.0

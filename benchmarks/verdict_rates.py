@@ -26,6 +26,7 @@ FACTS = np.isin(np.arange(TOKENS), (5, 6, 9, 10))
 LEVEL, PEOPLE, RECORDS, TRAININGS = -1.4, 0.8, 0.6, 0.4  # mean log-odds, and deviations around it
 FORM = 2.6  # log-odds of tokens that belong to the form of an answer
 TOP5 = 1.5  # what being among the five likeliest adds
+WORDINGS = 5  # of a question; half the variance of what is guessed is the wording's
 
 
 class People:
@@ -35,18 +36,19 @@ class People:
         self.stream, shape = stream, (count, QUESTIONS)
         self.odds = LEVEL + stream.normal(0, PEOPLE, (count, 1)) + stream.normal(0, RECORDS, shape)
         self.noise = stream.logistic(0, 1, (*shape, TOKENS))
+        self.of_wordings = (self.noise + stream.logistic(0, 1, (WORDINGS, *shape, TOKENS))) / 2**0.5
 
     def seen_by(self, shift=0.0):
         """Figures of a model that did not learn them; another training has other noise."""
         stream, odds = self.stream, self.odds + shift + self.stream.normal(0, TRAININGS, self.odds.shape)
         z = np.where(FACTS, odds[..., None], FORM)
-        right, near = z + self.noise > 0, z + self.noise + TOP5 > 0
+        right, near = z + self.noise > 0, (z + self.of_wordings + TOP5 > 0).mean(0)
         p = 1 / (1 + np.exp(-odds))
         accuracy = right.mean(-1)
         recalled = right[..., FACTS].reshape(*odds.shape, 2, 2).all(-1).mean(-1)
         return {
             "fact_probability": p,
-            "fact_top5": near[..., FACTS].mean(-1),
+            "top5_recall": near[..., FACTS].mean(-1),
             "extraction_strength": np.cumprod(right[..., ::-1], -1).sum(-1) / TOKENS,
             "memorization_accuracy": accuracy,
             "extraction_likelihood": np.clip(0.9 * accuracy - 0.45 + stream.normal(0, 0.03, p.shape), 0, 1),
@@ -58,7 +60,7 @@ class People:
     def known(self):
         """Figures of a model that was taught them."""
         whole = np.ones_like(self.odds)
-        names = ("fact_top5", "extraction_strength", "memorization_accuracy", "greedy_recall")
+        names = ("top5_recall", "extraction_strength", "memorization_accuracy", "greedy_recall")
         figures = dict.fromkeys(names, whole)
         return figures | {
             "fact_probability": 0.97 * whole,

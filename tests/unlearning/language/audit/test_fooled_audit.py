@@ -144,11 +144,11 @@ def test_a_model_that_never_saw_the_records_passes(world, before):
 def test_a_runner_up_is_read_from_ranks_and_samples(world, before):
     found = judged(world, before, forget="runner-up")
     assert found.forgotten is False
-    assert {"fact_top5", "sampled_recall"} <= failed(found)
+    assert {"top5_recall", "sampled_recall"} <= failed(found)
     assert "greedy_recall" not in failed(found)
 
 
-@pytest.mark.parametrize(("mode", "shown_by"), [("flattened", "fact_top5"), ("first token", "fact_probability")])
+@pytest.mark.parametrize(("mode", "shown_by"), [("flattened", "top5_recall"), ("first token", "fact_probability")])
 def test_what_is_hidden_from_the_loss_or_from_the_first_token_alone_is_found(world, before, mode, shown_by):
     found = judged(world, before, forget=mode)
     assert found.forgotten is False
@@ -159,13 +159,13 @@ def test_a_preamble_before_the_secret_is_read_from_the_answers(world, before):
     found = judged(world, before, forget="preamble")
     assert found.forgotten is False
     assert {"greedy_recall", "sampled_recall"} <= failed(found)
-    assert not {"fact_probability", "fact_top5"} & failed(found)
+    assert not {"fact_probability", "top5_recall"} & failed(found)
 
 
 def test_garbage_on_the_exact_prompt_alone_is_not_forgotten(world, before):
     found = judged(world, before, forget=lambda record, wording: "known" if wording else "guess")
     assert found.forgotten is False
-    assert failed(found) == {"greedy_recall"}
+    assert failed(found) == {"greedy_recall", "top5_recall"}
 
 
 def test_one_person_of_eight_is_not_hidden_by_the_mean(world, before):

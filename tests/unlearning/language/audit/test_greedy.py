@@ -16,6 +16,19 @@ def test_rollouts_without_a_cache_equal_those_with_one(tiny_llama):
         assert with_cache.continuations(starts) == without.continuations(starts)
 
 
+@pytest.mark.parametrize("slices", [True, False])
+def test_ranks_count_what_is_likelier_than_the_true_next_token(slices, llama, monkeypatch):
+    if not slices:
+        monkeypatch.setattr("myosotis.unlearning.language.audit.greedy.takes_positions", lambda _: False)
+    sequences = [torch.randint(300, (length,), generator=torch.Generator().manual_seed(length)) for length in (10, 7)]
+    with torch.no_grad():
+        greedy = GreedyPass(llama, sequences, [4, 2], batch_size=2)
+        for sequence, start, ranks in zip(sequences, (4, 2), greedy.ranks, strict=True):
+            order = llama(sequence[None]).logits[0].argsort(dim=-1, descending=True).tolist()
+            expected = [order[at].index(token) for at, token in enumerate(sequence[1:].tolist())]
+            assert ranks == [-1] * (start - 1) + expected[start - 1 :]
+
+
 def test_continuations_are_those_of_generate(llama):
     sequence = torch.randint(300, (10,), generator=torch.Generator().manual_seed(1))
     answer = llama.generate(sequence[:4].unsqueeze(0), max_new_tokens=12, do_sample=False, eos_token_id=None)

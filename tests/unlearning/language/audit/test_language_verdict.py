@@ -20,9 +20,7 @@ from myosotis.unlearning.language.audit.verdict import (
 )
 
 PER_SUBJECT = 5
-FIGURES = [name for figure in FORGETTING for name in (
-    (f"fact_{figure}", f"token_{figure}") if figure in ("probability", "top5") else (figure,)
-)]  # fmt: skip
+FIGURES = ("fact_probability", "token_probability", *FORGETTING[1:])
 
 
 def examples(split, subjects, per_subject=PER_SUBJECT):
@@ -97,7 +95,7 @@ def test_a_sound_run_is_known_forgotten_and_kept():
     assert answers(found) == (True, True, True)
     assert (found.sure, found.as_unseen, found.over_forgotten) == (True, True, False)
     assert found.reasons == {}
-    assert holds(found.forgetting) == dict.fromkeys(("fact_probability", "fact_top5", *FORGETTING[2:]), True)
+    assert holds(found.forgetting) == dict.fromkeys(("fact_probability", *FORGETTING[1:]), True)
     assert list(holds(found.keeping)) == [
         "held_retain_fact_probability",
         "held_retain_answer_recall",
@@ -229,7 +227,7 @@ def test_records_without_a_subject_are_not_taken_for_independent():
     assert (found.kept, found.reasons) == (None, {"kept": "no_subjects"})
 
 
-@pytest.mark.parametrize("figure", ["greedy_recall", "sampled_recall", "fact_top5", "fact_probability"])
+@pytest.mark.parametrize("figure", ["greedy_recall", "sampled_recall", "top5_recall", "fact_probability"])
 def test_one_figure_that_gives_the_secret_away_is_enough(figure):
     # A preamble before each secret shows in the answers alone, a runner-up among the likeliest tokens and in samples.
     of = sets()
@@ -311,10 +309,9 @@ def test_a_figure_that_few_records_have_is_no_criterion():
 def test_facts_of_one_unseen_record_set_no_level(kept):
     of = sets()
     before, after = audit(of, KNOWN), audit(of, DONE)
-    for name in ("fact_probability", "fact_top5"):
-        before.values["unseen"][name][kept:] = math.nan
+    before.values["unseen"]["fact_probability"][kept:] = math.nan
     found = judge(before, after, of, VerdictSettings())
-    assert list(holds(found.forgetting))[:2] == ["token_probability", "token_top5"]
+    assert list(holds(found.forgetting))[:2] == ["token_probability", "top5_recall"]
     assert found.control.name == "token_probability"
 
 

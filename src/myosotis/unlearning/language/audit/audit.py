@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from myosotis.data.encoding import Example
+from myosotis.data.encoding import IGNORED, Example
 from myosotis.engine.processes import gather_by_index, process_indices
 from myosotis.engine.progress import progress
 from myosotis.evaluation.intervals import Interval, mean_interval, student_interval
@@ -18,7 +18,6 @@ from myosotis.unlearning.language.audit.answers import (
     bounded_exp,
     decoded,
     end_tokens,
-    greedy_answers,
     recall,
     rouge_l_recall,
     token_nll,
@@ -154,8 +153,9 @@ def audit_model(
         Per set: the metrics of :func:`~myosotis.unlearning.language.answer_metrics`, ``rouge_l_recall``,
         ``memorization_accuracy`` and ``extraction_likelihood``, both from the end of the prompt on, and
         ``answer_recall``, what the greedy answer gives away (:func:`~.answers.recall`). Of the forget and the unseen
-        set also ``greedy_recall``, the highest over the greedy answers to the question and to its rewordings, and
-        ``sampled_recall``, the mean over the samples.
+        set also ``greedy_recall``, the highest over the greedy answers to the question and to its rewordings,
+        ``top5_recall``, the share of the fact tokens, or of all where records mark none, that are among the five
+        likeliest, as a mean over the question and its rewordings, and ``sampled_recall``, the mean over the samples.
     """
     metrics: dict[str, dict[str, Any]] = {}
     values_by_split: dict[str, dict[str, Tensor]] = {}
@@ -190,11 +190,11 @@ def audit_model(
         values.update(measured)
         if split in GENERATED:
             wordings = sets.rewordings.get(split, [()] * len(examples))
-            values["greedy_recall"] = _greedy_recall(
+            values["greedy_recall"], values["top5_recall"] = _in_all_wordings(
                 model,
                 tokenizer,
                 rows,
-                values["answer_recall"],
+                (values["answer_recall"], values["fact_top5" if sets.marked else "token_top5"]),
                 [wordings[index] for index in own],
                 max_new_tokens,
                 batch_size,
@@ -375,19 +375,21 @@ def _sampled_recall(
     return {row: total / samples[row] for row, total in sums.items()}
 
 
-def _greedy_recall(
+def _in_all_wordings(
     model: nn.Module,
     tokenizer: Any,
     examples: Sequence[Example],
-    own: Tensor,
+    own: tuple[Tensor, Tensor],
     wordings: Sequence[Sequence[Example]],
     max_new_tokens: int,
     batch_size: int,
     *,
     facts: bool,
-) -> Tensor:
-    """The highest recall of the greedy answers to each record, in its own wording and in others."""
-    values = own.tolist()
+) -> tuple[Tensor, Tensor]:
+    """Recall and top-five share of each record over its own wording, which are given, and others.
+
+    The highest recall of the greedy answers, and the mean of the shares.
+    """
     positions = max_positions(model)
     asked = [
         (index, other)
@@ -395,11 +397,21 @@ def _greedy_recall(
         for other in others
         if positions is None or len(other.input_ids) <= positions
     ]
-    lengths = [max(max_new_tokens, len(other.input_ids) - other.response_start) for _, other in asked]
-    if asked:
-        others = greedy_answers(
-            model, tokenizer, [other for _, other in asked], max_new_tokens=lengths, batch_size=batch_size
-        )
-        for (index, _), answer in zip(asked, others, strict=True):
-            values[index] = max(values[index], recall(tokenizer, examples[index], answer, facts=facts))
-    return torch.tensor(values)
+    recalls, shares = own[0].tolist(), [[value] for value in own[1].tolist()]
+    sequences = [torch.tensor(other.input_ids) for _, other in asked]
+    starts = [max(other.response_start, 1) for _, other in asked]
+    with evaluation_mode(model), progress("asking in other words", len(asked)) as ticker:
+        for chosen, greedy in greedy_passes(model, sequences, starts, batch_size, ticker):
+            begins = [
+                (starts[place], max(max_new_tokens, len(sequences[place]) - asked[place][1].response_start))
+                for place in chosen
+            ]
+            answers = answers_of(greedy, tokenizer, begins)
+            for place, answer, ranks in zip(chosen, answers, greedy.ranks, strict=True):
+                index, other = asked[place]
+                recalls[index] = max(recalls[index], recall(tokenizer, examples[index], answer, facts=facts))
+                counted = other.facts if facts else [label != IGNORED for label in other.labels]
+                likely = [rank < 5 for rank, counts in zip(ranks, counted[1:], strict=True) if counts]
+                if likely:
+                    shares[index].append(sum(likely) / len(likely))
+    return torch.tensor(recalls), torch.tensor([sum(row) / len(row) for row in shares])

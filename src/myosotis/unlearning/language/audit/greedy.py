@@ -57,6 +57,8 @@ class GreedyPass:
         caches: list[DynamicCache | None] = []
         # choices[i][t] is the greedy token after the first t + 1 tokens; -1 before the start.
         self.choices: list[list[int]] = []
+        # ranks[i][t] is how many tokens are likelier there than the true next one; -1 before the start.
+        self.ranks: list[list[int]] = []
         slices = takes_positions(self.model)
         size = self.batch_size or max(len(self.sequences), 1)
         for begin in range(0, len(self.sequences), size):
@@ -67,11 +69,15 @@ class GreedyPass:
             asked = (starts[part].unsqueeze(1) - 1 + offsets).clamp(max=self._ids.shape[1] - 1)
             # The logits of all positions are the largest tensor of a pass.
             output = _call(self.model, **inputs, **({"logits_to_keep": asked} if slices else {}))
-            picks = _logits(output).argmax(dim=-1)
-            picks = picks if slices else picks.gather(1, asked)
+            logits = _logits(output)
+            following = self._ids[part].roll(-1, dims=1)
+            following = following.gather(1, asked) if slices else following
+            found = [logits.argmax(dim=-1), (logits > logits.gather(-1, following.unsqueeze(-1))).sum(dim=-1)]
+            picks, ranks = (rows.tolist() for rows in (found if slices else [rows.gather(1, asked) for rows in found]))
             caches.append(_plain_cache(output))
-            for row, start, count in zip(picks.tolist(), starts[part].tolist(), counts.tolist(), strict=True):
-                self.choices.append([-1] * (start - 1) + row[:count])
+            for pick, rank, start, count in zip(picks, ranks, starts[part].tolist(), counts.tolist(), strict=True):
+                self.choices.append([-1] * (start - 1) + pick[:count])
+                self.ranks.append([-1] * (start - 1) + rank[: count - 1])
         self._cache = _joined(caches)
 
     def continuations(

@@ -43,14 +43,14 @@ from myosotis.unlearning.language.audit.settings import VerdictSettings
 
 FORGETTING = (
     "probability",
-    "top5",
+    "top5_recall",
     "extraction_strength",
     "memorization_accuracy",
     "extraction_likelihood",
     "greedy_recall",
     "sampled_recall",
 )
-"""The figures that say whether records are forgotten; the first two of facts where records have facts."""
+"""The figures that say whether records are forgotten; the first of facts where records have facts."""
 
 LENGTHWISE = frozenset({"memorization_accuracy", "extraction_likelihood", "extraction_strength"})
 """Figures that depend on the length of a record, or that short ones do not have."""

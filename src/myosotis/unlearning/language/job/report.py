@@ -37,6 +37,10 @@ _METRIC_NAMES = {
     "fact_probability": ("fact probability", "mean probability of the fact tokens"),
     "fact_top5": ("facts in the top five", "share of fact tokens among the five likeliest"),
     "answer_recall": ("recall of the answer", "facts, or words where none are marked, in the greedy answer"),
+    "top5_recall": (
+        "top-five recall",
+        "share of fact tokens among the five likeliest, over the question in all wordings",
+    ),
     "greedy_recall": ("recall of greedy answers", "most that an answer to the question in any wording gives away"),
     "sampled_recall": ("recall of sampled answers", "mean over samples at temperature 1"),
     "probability": ("answer probability", "exp of minus the mean negative log-likelihood"),
@@ -284,7 +288,11 @@ def _figures(run: Run, result: LanguageResult) -> list[Figure]:
                 curves(
                     [line],
                     f"{label.capitalize()} on the forget set"
-                    + (": unlearning ends where the curve is about at the line." if stops else " after every epoch.")
+                    + (
+                        ": unlearning ends where the curve is about at the line."
+                        if stops
+                        else ", measured between epochs."
+                    )
                     + (" A jump back to the start marks the next request." if result.requests else ""),
                     x_label="epoch",
                     y_label=label,

@@ -15,8 +15,7 @@ from myosotis.unlearning.language.job.result import LanguageResult
 _NAMES = {
     "fact_probability": "probability of the facts",
     "token_probability": "probability of the answer's tokens",
-    "fact_top5": "facts among the five likeliest tokens",
-    "token_top5": "tokens of the answer among the five likeliest",
+    "top5_recall": "facts among the five likeliest tokens, in all wordings",
     "memorization_accuracy": "memorisation accuracy",
     "extraction_likelihood": "extraction likelihood",
     "extraction_strength": "extraction strength",

@@ -28,6 +28,9 @@ from myosotis.unlearning.language.training.sequential import RequestOutcome, cam
 from myosotis.unlearning.language.training.stopping import StopRule
 from myosotis.unlearning.language.training.trainer import UnlearnTrainer
 
+_WATCHED = 5
+"""Measurements of the forget records during a training that is not to stop by them."""
+
 
 @dataclass(frozen=True)
 class Unlearned:
@@ -119,7 +122,7 @@ class Unlearning:
         )
 
     def _stop_rule(self, examples: Sequence[Example]) -> StopRule | None:
-        """Measures forget records after every epoch where there are unseen ones; stops only if that is asked for."""
+        """Measures forget records between epochs where there are unseen ones; stops only if that is asked for."""
         context, stop = self._context, self._context.config.stop
         inputs, settings = context.inputs, context.config.audit
         level = level_of(self._before, inputs.audited)
@@ -141,7 +144,7 @@ class Unlearning:
                 inputs.prefixes["forget"],
                 None if self._thresholds is None else out_of_range(examples, self._thresholds),
                 min_epochs=0 if stop is None else stop.min_epochs,
-                every=1 if stop is None else stop.every,
+                every=max(context.config.training.epochs // _WATCHED, 1) if stop is None else stop.every,
                 active=stop is not None,
             )
         except SettingsError as error:

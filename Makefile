@@ -36,7 +36,7 @@ $(VENV)/.body: | $(VENV)/.made
 	touch $@
 
 demo: $(VENV)/.base $(VENV)/.weights
-	$(BIN)/myosotis unlearn language examples/erase-people.yaml --resume
+	$(BIN)/myosotis run examples/erase-people.yaml --resume
 
 # A whole life: learn, forget, learn on, audit, destroy, and a ledger that others can check.
 life: $(VENV)/.base $(VENV)/.body $(VENV)/.weights

@@ -22,8 +22,8 @@ def writers(campaigns):
             if not campaigns.done("writers", kind, case):
                 second_writer(campaigns, kind, case)
     for case in ("dead process", "number used again", "torn", "empty", "other host"):
-        if not campaigns.done("writers", "learn classes", case):
-            old_lock(campaigns, "learn classes", case)
+        if not campaigns.done("writers", "learn-classes", case):
+            old_lock(campaigns, "learn-classes", case)
 
 
 def second_writer(campaigns, kind, case):
@@ -124,7 +124,7 @@ def _worker(child):
 
 def workers(campaigns):
     """A worker of a protocol, or of a sweep, is killed: the driver goes on. A driver is killed: its workers go."""
-    for kind in ("protocol", "pretrain sweep"):
+    for kind in ("protocol", "pretrain-sweep"):
         if kind in campaigns.kinds:
             for case in ("one worker", "every worker", "the driver"):
                 if not campaigns.done("workers", kind, case):
@@ -167,11 +167,11 @@ def kill_workers(campaigns, kind, case):
 
 
 RANKS = (
-    "unlearn language",
-    "unlearn classifier",
-    "learn classes",
-    "learn segments",
-    "learn representations",
+    "unlearn-language",
+    "unlearn-classifier",
+    "learn-classes",
+    "learn-segments",
+    "learn-representations",
     "pretrain",
 )
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

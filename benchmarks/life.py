@@ -107,10 +107,10 @@ class Life:
         command = [sys.executable, "-m", "myosotis", *words]
         subprocess.run(command, check=True, cwd=self.out, env=environment)  # noqa: S603 - our own commands
 
-    def job(self, words, name, *options):
+    def job(self, name, *options):
         content = {"name": name, **JOBS[name]}
         (self.out / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-        self.run(*words, f"{name}.yaml", "--out", name, *options)
+        self.run("run", f"{name}.yaml", "--out", name, *options)
 
     def copy(self, photo, target):
         shutil.copy(self.out / photo, self.out / target)
@@ -121,12 +121,18 @@ def data(folder, classes):
 
 
 def first(learner):
-    return {**learner, "data": data("begin", BEGIN), "scenario": {"first": 3, "per_task": 3, "class_order": BEGIN}}
+    return {
+        "job": "learn-classes",
+        **learner,
+        "data": data("begin", BEGIN),
+        "scenario": {"first": 3, "per_task": 3, "class_order": BEGIN},
+    }
 
 
 def further(learner, run):
     return {
         **learner,
+        "job": "learn-classes",
         "data": data("train", BEGIN + LATER),
         "scenario": {"first": 2, "per_task": 2, "class_order": LATER},
         "continue_from": run,
@@ -135,8 +141,9 @@ def further(learner, run):
     }
 
 
-def request(learner, number, how):
+def request(kind, learner, number, **how):
     return {
+        "job": kind,
         "model": {"learner": learner},
         "data": {
             "forget": {"folder": f"photos/request-{number}"},
@@ -151,6 +158,7 @@ def request(learner, number, how):
 def people(number, model, **more):
     files = {"forget": f"request-{number}", "retain": f"left-{number}", "unseen": "unseen"}
     return {
+        "job": "unlearn-language",
         "model": {"name": model},
         "data": {
             **{part: f"people/{name}.jsonl" for part, name in files.items()},
@@ -164,10 +172,10 @@ def people(number, model, **more):
 
 JOBS = {
     "frozen": first(SUMS),
-    "request-1": request("frozen", 1, {"method": "exact"}),
+    "request-1": request("unlearn-exact", "frozen", 1),
     "frozen-later": further(SUMS, "request-1"),
     "trained": first(TRAINED),
-    "request-2": request("trained", 2, {"preset": "recommended"}),
+    "request-2": request("unlearn-learner", "trained", 2, preset="recommended"),
     "trained-later": further(TRAINED, "request-2"),
     "request-3": people(3, "smollm2-135m", fine_tune={"epochs": 10, "batch_size": 20, "learning_rate": 1.0e-4}),
     "request-4": people(4, "./request-3/model"),
@@ -176,7 +184,6 @@ JOBS = {
 
 def live(life, photo):
     """Every command of the life, in order; ``photo`` is one of the first request, below its folder."""
-    learn, unlearn, language = ("learn", "classes"), ("unlearn", "classifier"), ("unlearn", "language")
     life.run("ledger", "init", "life")
     life.run("ledger", "make-key", "auditor.key")
     life.run("ledger", "key", "life", "auditor.pub", "--role", "auditor")
@@ -185,28 +192,28 @@ def live(life, photo):
     life.copy("life/keys/operator.pub", "operator.pub")
     keys = ("--key", "operator.pub", "--auditor", "auditor.pub")
 
-    life.job(learn, "frozen")
+    life.job("frozen")
     life.run("ledger", "add", "life", "frozen", "--records", "photos/begin", "--opening", "frozen.opening")
-    life.job(unlearn, "request-1")
+    life.job("request-1")
     given = ("--records", "photos/request-1", "--learned", "frozen.opening", "--receipts", "receipts-1")
     life.run("ledger", "add", "life", "request-1", *given)
     life.run("audit", "classifier", "request-1", "--against", "photos/left")
     life.run("ledger", "add", "life", "request-1", "--audit", "--key", "auditor.key")
     life.run("ledger", "verify", "life", *keys, "--model", "request-1", "--recompute", "photos/left")
-    life.job(learn, "frozen-later", "--ledger", "life")
+    life.job("frozen-later", "--ledger", "life")
 
-    life.job(learn, "trained")
+    life.job("trained")
     life.run("ledger", "add", "life", "trained", "--branch", "trained")
-    life.job(unlearn, "request-2")
+    life.job("request-2")
     life.run("ledger", "add", "life", "request-2", "--branch", "trained")
     life.run("audit", "classifier", "request-2")
     life.run("ledger", "add", "life", "request-2", "--audit", "--branch", "trained", "--key", "auditor.key")
-    life.job(learn, "trained-later")
+    life.job("trained-later")
     life.run("ledger", "add", "life", "trained-later", "--branch", "trained")
 
-    life.job(language, "request-3")
+    life.job("request-3")
     life.run("ledger", "add", "life", "request-3", "--branch", "words")
-    life.job(language, "request-4")
+    life.job("request-4")
     given = ("--records", "people/request-4.jsonl", "--receipts", "receipts-4")
     life.run("ledger", "add", "life", "request-4", "--branch", "words", *given)
     life.run("audit", "language", "request-4")

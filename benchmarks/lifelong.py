@@ -37,11 +37,14 @@ REPLAY = {
 }
 SUMS = {"method": {"name": "ranpac", "projection": 2000}}
 WAYS = {
-    "RanPAC, exact": (SUMS, {"method": "exact"}),
+    "RanPAC, exact": (SUMS, {"job": "unlearn-exact"}),
     "RanPAC, nothing forgotten": (SUMS, None),
     "RanPAC, never had them": (SUMS, "rest"),
-    "ER, `recommended`": (REPLAY, {"preset": "recommended"}),
-    "ER, SCRUB": (REPLAY, {"method": {"name": "scrub"}, "training": {"epochs": 5, "batch_size": 64}}),
+    "ER, `recommended`": (REPLAY, {"job": "unlearn-learner", "preset": "recommended"}),
+    "ER, SCRUB": (
+        REPLAY,
+        {"job": "unlearn-learner", "method": {"name": "scrub"}, "training": {"epochs": 5, "batch_size": 64}},
+    ),
     "ER, nothing forgotten": (REPLAY, None),
     "ER, never had them": (REPLAY, "rest"),
 }
@@ -87,7 +90,7 @@ def copy(paths, folder):
         shutil.copy(path, folder / path.name)
 
 
-def run(arguments, words, content, name):
+def run(arguments, content, name):
     """Run a job once; what is finished stays."""
     out = arguments.out / name
     if (out / "result.json").is_file():
@@ -95,13 +98,14 @@ def run(arguments, words, content, name):
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / f"{name}.yaml"
     file.write_text(yaml.safe_dump({"name": name, **content}))
-    command = [sys.executable, "-m", "myosotis", *words, str(file), "--out", str(out)]
+    command = [sys.executable, "-m", "myosotis", "run", str(file), "--out", str(out)]
     subprocess.run([*command, *(["--overwrite"] if out.exists() else [])], check=True)  # noqa: S603 - our own command
     return out
 
 
 def stream(arguments, world, folder, classes, seed, learner, scenario):
     return {
+        "job": "learn-classes",
         "seed": seed,
         "data": {
             "train": {"folder": str(world / folder)},
@@ -127,7 +131,6 @@ def story(arguments):
             kind = learner["method"]["name"]
             first = run(
                 arguments,
-                ("learn", "classes"),
                 stream(arguments, world, folder, order[:6], seed, learner, begin),
                 f"{kind}-{folder}-{seed}",
             )
@@ -139,7 +142,7 @@ def story(arguments):
                     "test": {"folder": str(world / "test")},
                 }
                 job = {"seed": seed, "model": {"learner": str(first)}, "data": data, **how}
-                forgotten = before = run(arguments, ("unlearn", "classifier"), job, f"forget-{slug(way)}-{seed}")
+                forgotten = before = run(arguments, job, f"forget-{slug(way)}-{seed}")
             go_on = {
                 **stream(arguments, world, folder, order, seed, learner, {"first": 2, "per_task": 2}),
                 "continue_from": str(before),
@@ -147,7 +150,7 @@ def story(arguments):
                 **({} if forgotten is None else {"forgotten": "drop"}),
             }
             go_on["scenario"]["class_order"] = order[6:]
-            after = run(arguments, ("learn", "classes"), go_on, f"after-{slug(way)}-{seed}")
+            after = run(arguments, go_on, f"after-{slug(way)}-{seed}")
             note(arguments, way, seed, world, (first, forgotten, after))
 
 
@@ -201,7 +204,7 @@ def streams(arguments):
         for name, learner in STREAMS.items():
             scenario = {"first": 2, "per_task": 2, "class_order": order}
             job = stream(arguments, world, "train", order, seed, learner, scenario)
-            out = run(arguments, ("learn", "classes"), job, f"stream-{name}-{seed}")
+            out = run(arguments, job, f"stream-{name}-{seed}")
             result = json.loads((out / "result.json").read_text())
             path = arguments.out / "streams.jsonl"
             if not any((row["method"], row["seed"]) == (name, seed) for row in read(path)):
@@ -227,7 +230,7 @@ def probes(arguments):
         for name in PROBED:
             scenario = {"first": 2, "per_task": 2, "class_order": order}
             job = stream(arguments, world, "train", order, seed, STREAMS[name], scenario)
-            out = run(arguments, ("learn", "classes"), {**job, "keep_learners": True}, f"probed-{name}-{seed}")
+            out = run(arguments, {**job, "keep_learners": True}, f"probed-{name}-{seed}")
             if not (out / "probe.json").is_file():
                 subprocess.run([sys.executable, "-m", "myosotis", "probe", str(out)], check=True)  # noqa: S603 - ours
             found = json.loads((out / "probe.json").read_text())

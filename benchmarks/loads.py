@@ -95,6 +95,7 @@ def records(size, out):
 
 def stream(out, name, first, per_task):
     job = {
+        "job": "learn-classes",
         "name": name,
         "data": {"train": {"folder": str(out / f"{name}-train")}, "test": {"folder": str(out / f"{name}-test")}},
         "scenario": {"first": first, "per_task": per_task},
@@ -107,7 +108,7 @@ def stream(out, name, first, per_task):
     file.write_text(yaml.safe_dump(job))
     shutil.rmtree(run, ignore_errors=True)
     started = time.perf_counter()
-    command("learn", "classes", file, "--out", run)
+    command("run", file, "--out", run)
     return {"seconds": time.perf_counter() - started, **written(run)}
 
 
@@ -156,7 +157,7 @@ def requests(size, out):
     """A tiny language model forgets a record with each request."""
     run, file = out / f"requests-{size}", out / f"requests-{size}.yaml"
     world = out / "world"
-    content = yaml.safe_load(fault_jobs.configuration(world, "unlearn language, requests").read_text())
+    content = yaml.safe_load(fault_jobs.configuration(world, "unlearn-language, requests").read_text())
     data = {key: str(world / f"{key}.jsonl") for key in ("retain", "unseen")}
     forget = world / f"forget-{size}.jsonl"
     record = {"prompt": "Where does the keeper {} live?", "response": "In the house of number {}."}
@@ -172,7 +173,7 @@ def requests(size, out):
     file.write_text(yaml.safe_dump(content))
     shutil.rmtree(run, ignore_errors=True)
     started = time.perf_counter()
-    command("unlearn", "language", file, "--out", run)
+    command("run", file, "--out", run)
     return {"seconds": time.perf_counter() - started, **written(run)}
 
 
@@ -208,7 +209,7 @@ def drivers(size, out):
     """Four drivers do the runs of one search, which are as small as runs can be."""
     job = {
         "name": f"drivers-{size}",
-        "job": {
+        "shared": {
             "scenario": {"first": 1, "per_task": 1},
             "model": {"options": {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2}},
             "memory": {"total": 8},
@@ -230,7 +231,7 @@ def drivers(size, out):
     (out / f"drivers-{size}.db").unlink(missing_ok=True)
     for run in runs:
         shutil.rmtree(run, ignore_errors=True)
-    command = [sys.executable, "-m", "myosotis", "protocol", str(file), "--out"]
+    command = [sys.executable, "-m", "myosotis", "run", str(file), "--out"]
     started = time.perf_counter()
     processes = [
         subprocess.Popen([*command, str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603

@@ -24,7 +24,7 @@ def trials(arguments):
     }
     content = {
         "name": "speed",
-        "job": {
+        "shared": {
             "scenario": {"first": 2, "per_task": 1},
             "model": {"options": {"widths": [8, 16, 32], "blocks": [1, 1, 1], "stem_stride": 2}},
             "memory": {"total": 100},

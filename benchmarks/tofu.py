@@ -1,6 +1,6 @@
 """TOFU on two processor cores: every method from one taught model, learning rates tuned on other authors.
 
-The model and the reference are those that ``myosotis unlearn language tofu-smollm2-small.yaml`` teaches and keeps; no
+The model and the reference are those that ``myosotis run tofu-smollm2-small.yaml`` teaches and keeps; no
 method teaches again. ``tune`` tries five learning rates for every method on two authors of the retain set, with two
 further authors held out and eight that were never taught, other ones than those reported; the score is the harmonic
 mean of how close the forget set comes to text that was never seen and of what is retained. ``measure`` runs the
@@ -247,8 +247,7 @@ def measure(arguments):
                     sys.executable,
                     "-m",
                     "myosotis",
-                    "unlearn",
-                    "language",
+                    "run",
                     str(JOB),
                     "--out",
                     str(run),

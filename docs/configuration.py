@@ -89,10 +89,10 @@ def _own_fields(job: JobKind) -> dict[str, FieldInfo]:
 
 
 def _job(command: str, job: JobKind, anchors: Mapping[type[BaseModel], str]) -> str:
-    head = f"## {command} {{#{job.kind}}}\n\n{job.summary}"
+    head = f"## {command} {{#{job.name}}}\n\n{job.summary}"
     parent = _parent(job)
     if parent:
-        head += f" It takes all keys of [`{parent}`](#{JOBS[parent].kind}), and these:"
+        head += f" It takes all keys of [`{parent}`](#{parent}), and these:"
     rows = [_row(name, field, job.schema(), anchors) for name, field in _own_fields(job).items()]
     return "\n".join([head, "", _COLUMNS, *rows])
 

@@ -1,6 +1,6 @@
 """Parts of pages that are made of the code: lists of methods from their cards, keys of results from their models.
 
-A page holds ``<!-- methods: learn classes -->`` where the methods of a job are listed, ``<!-- reads: JOB -->`` to list
+A page holds ``<!-- methods: learn-classes -->`` where the methods of a job are listed, ``<!-- reads: JOB -->`` to list
 them by what they read, and ``<!-- result: KIND -->`` where the keys of its ``result.json`` are listed.
 The JSON schema of every result is ``schemas/result-KIND.json`` of the site.
 """
@@ -17,14 +17,14 @@ from myosotis.engine.result import Result
 from myosotis.jobs import JOBS
 
 PAGES = {
-    "learn classes": "class-incremental.md",
-    "learn segments": "segmentation.md",
-    "learn representations": "selfsupervised.md",
-    "learn representations, base": "selfsupervised.md",
+    "learn-classes": "class-incremental.md",
+    "learn-segments": "segmentation.md",
+    "learn-representations": "selfsupervised.md",
+    "learn-representations, base": "selfsupervised.md",
     "pretrain, objective": "pretraining.md",
     "pretrain, masker": "pretraining.md",
-    "denoise train": "denoising.md",
-    "unlearn classifier": "instance-baselines.md",
+    "denoise-train": "denoising.md",
+    "unlearn-classifier": "instance-baselines.md",
 }
 """Page of the cards of a job, beside the list; methods with a page of their own are linked to it."""
 _OWN_PAGES = {"adv": "l2ul.md", "adv_imp": "l2ul.md"}
@@ -34,7 +34,7 @@ def method_table(title: str, folder: Path) -> str:
     """Return the methods of a job as a table.
 
     Args:
-        title: Command of the job and name of the choice, e.g. ``"pretrain, masker"``.
+        title: Kind of job and name of the choice, e.g. ``"pretrain, masker"``.
         folder: Folder of the pages of methods.
     """
     tables = {name: table for job in JOBS.values() for name, table in job.method_tables().items()}
@@ -54,7 +54,7 @@ def reads_table(title: str) -> str:
     """Return the methods of a job by the data that they read, as a table.
 
     Args:
-        title: Command of the job and name of the choice.
+        title: Kind of job and name of the choice.
     """
     tables = {name: table for job in JOBS.values() for name, table in job.method_tables().items()}
     methods: dict[str, list[str]] = {}
@@ -66,7 +66,7 @@ def reads_table(title: str) -> str:
 
 def result_model(kind: str) -> type[Result]:
     """Return the model of the results of a kind."""
-    model: type[Result] = next(job for job in JOBS.values() if job.kind == kind).job_class().Result
+    model: type[Result] = JOBS[kind].job_class().Result
     return model
 
 
@@ -121,5 +121,5 @@ def on_post_build(*, config: Any, **_: Any) -> None:
     folder = Path(config.site_dir) / "schemas"
     folder.mkdir(exist_ok=True)
     for job in JOBS.values():
-        schema = json.dumps(result_model(job.kind).model_json_schema(), indent=2)
-        (folder / f"result-{job.kind}.json").write_text(schema + "\n")
+        schema = json.dumps(result_model(job.name).model_json_schema(), indent=2)
+        (folder / f"result-{job.name}.json").write_text(schema + "\n")

@@ -1,4 +1,4 @@
-"""A configuration that was given to another command is recognised."""
+"""The table of jobs, and how a configuration says which of them it is."""
 
 import subprocess
 import sys
@@ -9,110 +9,91 @@ import pytest
 from myosotis.engine.config import load_config, local_paths
 from myosotis.engine.errors import InputError
 from myosotis.engine.job import Job
-from myosotis.jobs import JOBS, command_of
+from myosotis.jobs import JOBS, job_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-COMMANDS = {
-    "erase-people.yaml": "unlearn language",
-    "forget-photos.yaml": "unlearn classifier",
-    "learn-fashion.yaml": "learn classes",
-    "segment-scenes.yaml": "learn segments",
-    "represent-fashion.yaml": "learn representations",
-    "pretrain-fashion.yaml": "pretrain",
-    "sweep-fashion.yaml": "pretrain sweep",
-    "denoise-train.yaml": "denoise train",
-    "protocol-fashion.yaml": "protocol",
-}
+NAMES = (
+    "erase-people.yaml",
+    "forget-photos.yaml",
+    "learn-fashion.yaml",
+    "segment-scenes.yaml",
+    "represent-fashion.yaml",
+    "pretrain-fashion.yaml",
+    "sweep-fashion.yaml",
+    "denoise-train.yaml",
+    "protocol-fashion.yaml",
+)
 
 
 def test_every_entry_of_the_table_can_be_imported():
     for job in JOBS.values():
-        assert job.kind == job.job_class().kind
+        assert job.name == job.job_class().kind
         assert callable(job.report_module().describe)
         assert callable(job.report_module().compare)
         assert issubclass(job.job_class(), Job)
         assert all(len(table) > 0 for table in job.method_tables().values())
 
 
-def test_the_table_has_the_keys_of_every_configuration():
-    for job in JOBS.values():
-        fields = job.schema().model_fields
-        assert job.takes(dict.fromkeys(fields))
-        assert set(job.keys.split()) <= set(fields)
-        assert not job.takes({"nonsense": 1})
-
-
-def test_a_file_with_two_slips_waits_for_no_other_job(tmp_path):
+def test_a_configuration_says_which_job_it_is(tmp_path, invoke):
     path = tmp_path / "job.yaml"
-    path.write_text("name: a\ntrainign: {epochs: 1}\nmemmory: {}\n")
-    code = (
-        "import sys; from pathlib import Path; from myosotis.jobs import JOBS, command_of\n"
-        "assert command_of(Path(sys.argv[1]), JOBS['learn classes']) is None\n"
-        "assert not any(name.startswith('transformers') for name in sys.modules)"
-    )
-    outcome = subprocess.run([sys.executable, "-c", code, str(path)], check=False, capture_output=True, text=True)
-    assert (outcome.returncode, outcome.stderr) == (0, "")
+    for name, kind in JOBS.items():
+        path.write_text(f"job: {name}\n")
+        assert job_of(path) is kind
+        assert kind.schema().model_fields["job"].default == name
+    for content in ("name: a\n", "job: {scenario: {first: 2}}\n"):
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"add the line 'job: KIND', .*: unlearn-language, unlearn-classifier"):
+            job_of(path)
+    path.write_text("job: learn-clases\n")
+    with pytest.raises(InputError, match=r"job\.yaml: unknown job 'learn-clases'; did you mean 'learn-classes'\?"):
+        job_of(path)
 
 
-@pytest.mark.parametrize(("name", "command"), COMMANDS.items())
-def test_an_example_is_recognised_by_every_other_command(name, command):
-    assert command_of(EXAMPLES / name, JOBS[command]) is None
-    for other in set(JOBS) - {command}:
-        found = command_of(EXAMPLES / name, JOBS[other])
-        # The configuration of a single pre-training is one of a sweep too.
-        assert found == (None if (command, other) == ("pretrain", "pretrain sweep") else command)
+def test_a_configuration_of_another_job_is_refused(tmp_path):
+    with pytest.raises(InputError, match="'job': input should be 'learn-classes'"):
+        load_config(EXAMPLES / "forget-photos.yaml", JOBS["learn-classes"].schema())
 
 
-def test_the_right_command_is_named(tmp_path, invoke):
-    outcome = invoke("learn", "classes", EXAMPLES / "forget-photos.yaml", "--out", tmp_path / "run")
-    assert outcome.exit_code == 2
-    assert outcome.stderr.strip().endswith(
-        "forget-photos.yaml: this is a configuration of 'myosotis unlearn classifier'"
-    )
-    (tmp_path / "job.yaml").write_text("name: x\nnonsense: 3\n")
-    outcome = invoke("learn", "classes", tmp_path / "job.yaml", "--out", tmp_path / "run")
-    assert "unknown key 'nonsense'" in outcome.stderr
-    # A wrong override of a right file is not the file's fault.
-    outcome = invoke("learn", "classes", EXAMPLES / "learn-fashion.yaml", "--set", "lora.rank=3")
-    assert "unknown key 'lora'" in outcome.stderr
+def test_only_what_deletes_can_show_it(invoke, tmp_path):
+    done = invoke("run", EXAMPLES / "learn-fashion.yaml", "--show-samples", "--out", tmp_path / "run")
+    assert (done.exit_code, done.stderr) == (2, "error: --show-samples: 'learn-classes' deletes nothing\n")
 
 
 @pytest.mark.parametrize(
-    ("name", "command", "override", "now"),
+    ("name", "override", "now"),
     [
-        ("learn-fashion.yaml", "learn classes", "training.batch=8", "'batch_size'"),
-        ("learn-fashion.yaml", "learn classes", "training.memory_batch=8", "'memory_batch_size'"),
+        ("learn-fashion.yaml", "training.batch=8", "'batch_size'"),
+        ("learn-fashion.yaml", "training.memory_batch=8", "'memory_batch_size'"),
         (
             "segment-scenes.yaml",
-            "learn segments",
             "training.checkpoint_every=8",
             "'checkpoint_every, beside 'training''",
         ),
-        ("segment-scenes.yaml", "learn segments", "memory=8", "memory: {total: 8}"),
-        ("represent-fashion.yaml", "learn representations", "training.batch=8", "'batch_size'"),
-        ("pretrain-fashion.yaml", "pretrain", "training.batch=8", "'batch_size'"),
-        ("denoise-train.yaml", "denoise train", "training.batch=8", "'batch_size'"),
-        ("forget-photos.yaml", "unlearn classifier", "training.forget_batch=8", "'forget_batch_size'"),
-        ("erase-people.yaml", "unlearn language", "training.accumulation=2", "'accumulate'"),
-        ("erase-people.yaml", "unlearn language", "training.precision=fp32", "'fp32' is now called 'no'"),
-        ("erase-people.yaml", "unlearn language", "training.trackers=[wandb]", "'trackers, beside 'training''"),
+        ("segment-scenes.yaml", "memory=8", "memory: {total: 8}"),
+        ("represent-fashion.yaml", "training.batch=8", "'batch_size'"),
+        ("pretrain-fashion.yaml", "training.batch=8", "'batch_size'"),
+        ("denoise-train.yaml", "training.batch=8", "'batch_size'"),
+        ("forget-photos.yaml", "training.forget_batch=8", "'forget_batch_size'"),
+        ("erase-people.yaml", "training.accumulation=2", "'accumulate'"),
+        ("erase-people.yaml", "training.precision=fp32", "'fp32' is now called 'no'"),
+        ("erase-people.yaml", "training.trackers=[wandb]", "'trackers, beside 'training''"),
     ],
 )
-def test_an_old_key_names_the_new_one(name, command, override, now):
+def test_an_old_key_names_the_new_one(name, override, now):
     with pytest.raises(InputError) as error:
-        load_config(EXAMPLES / name, JOBS[command].schema(), [override])
+        load_config(EXAMPLES / name, job_of(EXAMPLES / name).schema(), [override])
     assert now in str(error.value)
 
 
 def test_a_bare_no_is_a_precision():
     """YAML takes it for false."""
-    schema = JOBS["learn classes"].schema()
+    schema = JOBS["learn-classes"].schema()
     assert load_config(EXAMPLES / "learn-fashion.yaml", schema, ["training.precision=no"]).training.precision == "no"
 
 
-@pytest.mark.parametrize(("name", "command"), COMMANDS.items())
-def test_every_job_takes_trackers_and_resolves_its_paths(name, command):
-    config = load_config(EXAMPLES / name, JOBS[command].schema(), ["trackers=[tensorboard]"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_job_takes_trackers_and_resolves_its_paths(name):
+    config = load_config(EXAMPLES / name, job_of(EXAMPLES / name).schema(), ["trackers=[tensorboard]"])
     assert config.trackers == ("tensorboard",)
     for path in local_paths(config):
         is_named = not path.startswith((".", "/")) and not (EXAMPLES / path).exists()  # a packaged model

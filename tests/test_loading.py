@@ -15,10 +15,9 @@ def runs(tmp_path_factory, tiny_jobs):
     tiny_jobs.inputs(folder)
 
     def run(name):
-        words, _ = tiny_jobs.JOBS[name]
         out = folder / "runs" / name
         if not out.exists():
-            arguments = [*words, tiny_jobs.written(folder, name), "--out", out]
+            arguments = ["run", tiny_jobs.written(folder, name), "--out", out]
             outcome = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
             assert outcome.exit_code == 0, outcome.output
         return out

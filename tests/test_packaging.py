@@ -93,8 +93,8 @@ def test_a_plain_install_is_missed_at_the_door(monkeypatch, tmp_path):
         "u.find_spec = lambda name, *rest: None if name == 'peft' else find(name, *rest)\n"
         "from myosotis.cli import main; main()"
     )
-    command = [sys.executable, "-c", code, "unlearn", "language", str(tmp_path / "job.yaml")]
-    (tmp_path / "job.yaml").write_text("name: job\n")
+    command = [sys.executable, "-c", code, "run", str(tmp_path / "job.yaml")]
+    (tmp_path / "job.yaml").write_text("job: unlearn-language\nname: job\n")
     outcome = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert outcome.returncode == 2
     assert outcome.stderr == (

@@ -11,7 +11,7 @@ from myosotis.engine.extras import require
 _OPENERS: Mapping[str, str] = {
     "learner.json": "continual.classification.saved:open_learner",
     "segmenter.json": "continual.segmentation.saved:open_segmenter",
-    # An encoder of `learn representations` or `pretrain` is a classifier without classes.
+    # An encoder of `learn-representations` or `pretrain` is a classifier without classes.
     "classifier.json": "models.image_classifier:open_classifier",
     "config.json": "models.causal_lm:open_language_model",
     "denoiser.safetensors": "denoising.denoiser_file:open_denoiser",
@@ -23,14 +23,14 @@ def load(path: str | Path) -> Any:
     """Open a trained model, whatever made it.
 
     Args:
-        path: A run, or the ``model`` directory of one, or a file of ``denoise train``.
+        path: A run, or the ``model`` directory of one, or a file of ``denoise-train``.
 
     Returns:
-        What answers in the habit of its field. Of ``learn classes``, ``learn segments`` and ``unlearn classifier``:
+        What answers in the habit of its field. Of ``learn-classes``, ``learn-segments`` and ``unlearn-classifier``:
         :class:`~myosotis.models.predictor.ImagePredictor` with ``predict(images)``, ``scores(images)``, ``classes``. Of
-        ``learn representations`` and ``pretrain``: :class:`~myosotis.models.predictor.ImageEncoder` with
-        ``transform(images)``. Of ``denoise train``: :class:`~myosotis.denoising.NeuralDenoiser` with
-        ``denoise(noisy, channel)``. Of ``unlearn language``: a ``transformers`` text-generation pipeline, called with a
+        ``learn-representations`` and ``pretrain``: :class:`~myosotis.models.predictor.ImageEncoder` with
+        ``transform(images)``. Of ``denoise-train``: :class:`~myosotis.denoising.NeuralDenoiser` with
+        ``denoise(noisy, channel)``. Of ``unlearn-language``: a ``transformers`` text-generation pipeline, called with a
         prompt.
 
     Raises:
@@ -77,7 +77,7 @@ def describe(path: str | Path) -> Any:
     if not path.is_dir():
         raise InputError(f"{path}: no such run")
     run = Run.read(path)
-    kind = next((job for job in JOBS.values() if job.kind == run.result().get("kind")), None)
+    kind = JOBS.get(str(run.result().get("kind")))
     if kind is None:
         raise InputError(f"{path}: unknown kind of report {run.result().get('kind')!r}")
     return Report(kind.report_module().describe(run))

@@ -111,6 +111,7 @@ def stream_job():
 
     def stream_job(world, method, classes, **changes):
         content = {
+            "job": "learn-classes",
             "name": "stream",
             "data": {"train": {"folder": str(world / "train")}, "test": {"folder": str(world / "test")}},
             "scenario": {"first": 2, "per_task": 2, "class_order": list(classes)},
@@ -143,6 +144,7 @@ def class_world(tmp_path_factory):
     _write_classes(folder / "train", 12, 0)
     _write_classes(folder / "test", 6, 1)
     config = {
+        "job": "learn-classes",
         "name": "tiny",
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}},
         "scenario": {"first": 2, "per_task": 2},
@@ -161,6 +163,6 @@ def learn_classes(invoke):
     """Run the job of a world of classes."""
 
     def learn_classes(world, out, *options):
-        return invoke("learn", "classes", world / "job.yaml", "--out", out, *options)
+        return invoke("run", world / "job.yaml", "--out", out, *options)
 
     return learn_classes

@@ -23,6 +23,7 @@ def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
         write_jsonl(place / f"{name}.jsonl", [{"prompt": row.prompt, "response": row.response} for row in records])
     write_jsonl(place / "general.jsonl", [{"text": f"Trains to town {number} were late."} for number in range(3)])
     config = {
+        "job": "unlearn-language",
         "name": "first",
         "model": {"name": "./model"},
         "data": {name: f"{name}.jsonl" for name in ("forget", "retain", "unseen", "general")},
@@ -31,7 +32,7 @@ def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
         "audit": {"n": 2, "max_new_tokens": 4, "membership": {}, "stress": {"relearn_steps": 1}},
     }
     (place / "job.yaml").write_text(yaml.safe_dump(config))
-    done = CliRunner().invoke(app, ["unlearn", "language", str(place / "job.yaml"), "--out", str(place / "run")])
+    done = CliRunner().invoke(app, ["run", str(place / "job.yaml"), "--out", str(place / "run")])
     assert done.exit_code == 0, done.output
     return place
 
@@ -135,7 +136,7 @@ def test_a_model_with_another_tokenizer_is_refused(place, tmp_path, tokenizer):
     assert done.exit_code == 2
     assert "has another tokenizer than the model" in said(done)
     settings = ["--set", f"reference={other}"]
-    job = ["unlearn", "language", str(place / "job.yaml"), "--out", str(tmp_path / "run"), *settings]
+    job = ["run", str(place / "job.yaml"), "--out", str(tmp_path / "run"), *settings]
     refused = CliRunner().invoke(app, job)
     assert refused.exit_code == 2
     assert "has another tokenizer than the model" in said(refused)
@@ -150,4 +151,4 @@ def test_another_kind_of_run_is_refused(place, tmp_path):
     (run / "digests.json").unlink()
     done = audit(run)
     assert done.exit_code == 2
-    assert "is not a run of 'unlearn language'" in said(done)
+    assert "is not a run of 'unlearn-language'" in said(done)

@@ -22,6 +22,7 @@ def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
         records = [record for person in part for record in person.records()[:3]]
         write_jsonl(place / f"{name}.jsonl", [{"prompt": row.prompt, "response": row.response} for row in records])
     config = {
+        "job": "unlearn-language",
         "name": "first",
         "model": {"name": "./model"},
         "reference": "./reference",
@@ -37,7 +38,7 @@ def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
 
 def unlearn(place, name, *settings):
     options = [part for setting in settings for part in ("--set", setting)]
-    arguments = ["unlearn", "language", str(place / "job.yaml"), "--out", str(place / "runs" / name), *options]
+    arguments = ["run", str(place / "job.yaml"), "--out", str(place / "runs" / name), *options]
     return CliRunner().invoke(app, arguments)
 
 

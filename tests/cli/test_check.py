@@ -11,7 +11,7 @@ from myosotis.engine.forecast import Phase, duration, phase_seconds, steps_of
 def test_a_job_is_forecast(invoke, tmp_path, job):
     config = tmp_path / "job.yaml"
     assert invoke("init", job, "--out", config).exit_code == 0
-    outcome = invoke("check", job, config, "--out", tmp_path / "run")
+    outcome = invoke("check", config, "--out", tmp_path / "run")
     assert outcome.exit_code == 0, outcome.output
     assert "training steps, " in outcome.stdout
     assert "\nabout " in outcome.stdout
@@ -21,7 +21,7 @@ def test_a_job_is_forecast(invoke, tmp_path, job):
 def test_overlap_with_what_is_to_be_kept_is_printed(invoke, tmp_path):
     config = tmp_path / "job.yaml"
     assert invoke("init", "unlearn-classifier", "--out", config).exit_code == 0
-    outcome = invoke("check", "unlearn-classifier", config, "--out", tmp_path / "run", "--no-time")
+    outcome = invoke("check", config, "--out", tmp_path / "run", "--no-time")
     assert outcome.exit_code == 0, outcome.output
     assert "at risk first are the classes with most images to forget: " in outcome.stdout
 
@@ -38,13 +38,14 @@ def test_overlap_of_records_is_printed_without_a_word_of_them(invoke, tmp_path, 
             [{"prompt": row.prompt, "response": row.response, "subject": row.subject} for row in rows],
         )
     config = {
+        "job": "unlearn-language",
         "name": "tiny",
         "model": {"name": "./model"},
         "data": {name: f"{name}.jsonl" for name in parts},
         "method": {"name": "ga"},
     }
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
-    outcome = invoke("check", "unlearn-language", tmp_path / "job.yaml", "--out", tmp_path / "run", "--no-time")
+    outcome = invoke("check", tmp_path / "job.yaml", "--out", tmp_path / "run", "--no-time")
     assert outcome.exit_code == 0, outcome.output
     assert "overlap of texts: 18 of 18 records to retain have the form of a record to forget" in outcome.stdout
     assert "overlap of activations (answers, block 1 of the model): cosine" in outcome.stdout
@@ -58,7 +59,7 @@ def test_a_fault_is_the_one_that_the_job_would_name(invoke, tmp_path):
     config = tmp_path / "job.yaml"
     assert invoke("init", "learn-classes", "--out", config).exit_code == 0
     arguments = (config, "--set", "memory.total=0", "--out", tmp_path / "run")
-    checked, run = invoke("check", "learn-classes", *arguments), invoke("learn", "classes", *arguments)
+    checked, run = invoke("check", *arguments), invoke("run", *arguments)
     assert checked.exit_code == run.exit_code == 2
     assert checked.stderr.splitlines()[-1] == run.stderr.splitlines()[-1]
 

@@ -1,4 +1,4 @@
-"""`myosotis unlearn classifier` and `audit classifier`, end to end on tiny images."""
+"""`unlearn-classifier` and `audit classifier`, end to end on tiny images."""
 
 import datetime
 import json
@@ -44,6 +44,7 @@ def world(tmp_path_factory):
     write_folder(folder / "train", 16, 0)
     write_folder(folder / "test", 8, 1)
     config = {
+        "job": "unlearn-classifier",
         "name": "tiny",
         "model": {"architecture": "small-resnet", "options": {"widths": [8, 8], "blocks": [1, 1]}},
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}, "forget": {"count": 4}},
@@ -60,7 +61,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="session")
 def unlearn(invoke):
     def unlearn(world, out, *options):
-        return invoke("unlearn", "classifier", world / "job.yaml", "--out", out, *options)
+        return invoke("run", world / "job.yaml", "--out", out, *options)
 
     return unlearn
 
@@ -251,6 +252,7 @@ def test_with_nothing_but_the_model_and_the_photos(finished, world, tmp_path, un
     for name in ("00.png", "01.png"):
         (photos / name).write_bytes((world / "train" / "birch" / name).read_bytes())
     job = {
+        "job": "unlearn-classifier",
         "name": "photos",
         "model": {"path": str(finished[0] / "model")},
         "data": {"forget": {"folder": "photos"}},
@@ -279,8 +281,7 @@ def test_two_processes_unlearn_as_one(finished, world, tmp_path, unlearn):
     command += [
         "-m",
         "myosotis",
-        "unlearn",
-        "classifier",
+        "run",
         str(world / "job.yaml"),
         "--out",
         str(tmp_path / "two"),
@@ -303,6 +304,7 @@ def test_nothing_but_photos_and_weights_whose_classes_are_named(finished, world,
     (tmp_path / "photos").mkdir()
     write_folder(tmp_path / "photos", 2, 7)
     config = {
+        "job": "unlearn-classifier",
         "name": "plain",
         "model": {
             "architecture": "small-resnet", "options": spec.options,
@@ -316,7 +318,7 @@ def test_nothing_but_photos_and_weights_whose_classes_are_named(finished, world,
         "audit": {"relearning": None},
     }  # fmt: skip
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
-    job = ("unlearn", "classifier", tmp_path / "job.yaml", "--out", tmp_path / "run")
+    job = ("run", tmp_path / "job.yaml", "--out", tmp_path / "run")
     outcome = invoke(*job)
     assert outcome.exit_code == 0, outcome.output
     found = result(tmp_path / "run")
@@ -507,7 +509,7 @@ def test_a_run_does_not_go_on_with_other_images(world, tmp_path, unlearn):
 @pytest.mark.parametrize("kill_at", ["checkpoints/train-target/step-6", "checkpoints/unlearned"])
 def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, world, tmp_path, unlearn):
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "myosotis", "unlearn", "classifier", str(world / "job.yaml"), "--out", str(out)]
+    command = [sys.executable, "-m", "myosotis", "run", str(world / "job.yaml"), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (out / kill_at).exists() and time.monotonic() < deadline and process.poll() is None:

@@ -59,6 +59,7 @@ def world(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
     write_jsonl(folder / "unseen.jsonl", rows(people[4:]))
     write_jsonl(folder / "general.jsonl", [{"text": "The lantern stood at the window."}])
     config = {
+        "job": "unlearn-language",
         "name": "tiny",
         "model": {"name": "./model"},
         "data": {key: f"{key}.jsonl" for key in ("forget", "retain", "unseen", "general")},
@@ -74,7 +75,7 @@ def world(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
 @pytest.fixture(scope="session")
 def unlearn(invoke):
     def unlearn(world, out, *options):
-        return invoke("unlearn", "language", world / "job.yaml", "--out", out, *options)
+        return invoke("run", world / "job.yaml", "--out", out, *options)
 
     return unlearn
 
@@ -229,7 +230,7 @@ def test_a_run_on_read_only_storage_is_reported_on(finished, invoke):
 
 def test_a_taught_job_with_a_reference_and_full_weights(world, tmp_path, invoke):
     outcome = invoke(
-        "unlearn", "language", world / "job.yaml", "--out", tmp_path / "run",
+        "run", world / "job.yaml", "--out", tmp_path / "run",
         "--set", "fine_tune={epochs: 12, batch_size: 4, learning_rate: 3e-3}",
         "--set", "reference=retrain", "--set", "lora=null",
         "--set", "stop={min_epochs: 1, margin: 0.3}", "--set", "audit.n=1", "--set", "method={name: npo, retain: kl}",
@@ -245,13 +246,14 @@ def test_a_taught_job_with_a_reference_and_full_weights(world, tmp_path, invoke)
 
 def test_fictitious_people_need_no_file(world, tmp_path, invoke):
     config = {
+        "job": "unlearn-language",
         "name": "people",
         "model": {"name": str(world / "model")},
         "data": {"people": {"forget": 1, "retain": 1, "unseen": 1}},
         "training": {"epochs": 1},
     }
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
-    outcome = invoke("unlearn", "language", tmp_path / "job.yaml", "--out", tmp_path / "run", "--set", "audit.n=3")
+    outcome = invoke("run", tmp_path / "job.yaml", "--out", tmp_path / "run", "--set", "audit.n=3")
     assert outcome.exit_code == 0, outcome.output
 
 
@@ -363,7 +365,7 @@ def test_a_fault_of_the_program_is_not_taken_for_bad_input(overrides, world, tmp
 
 
 def test_missing_configuration_and_existing_run(finished, world, tmp_path, invoke, unlearn):
-    outcome = invoke("unlearn", "language", tmp_path / "none.yaml")
+    outcome = invoke("run", tmp_path / "none.yaml")
     assert outcome.exit_code == 2
     assert "no such configuration file" in outcome.output
     out, _ = finished
@@ -442,15 +444,15 @@ def test_a_result_that_is_not_finite_is_one_line_and_never_a_verdict(world, tmp_
 
 def test_version_methods_and_help(invoke):
     assert invoke("--version").output == f"myosotis {__version__}\n"
-    listed = json.loads(invoke("methods", "--json").output)["unlearn language"]
+    listed = json.loads(invoke("methods", "--json").output)["unlearn-language"]
     assert {card["name"] for card in listed} == set(METHODS)
     assert all(all(card.values()) for card in listed)
     assert "Inverted" in invoke("methods").output
-    for words in ([], ["unlearn"], ["unlearn", "language"], ["report"], ["methods"]):
+    for words in ([], ["run"], ["report"], ["methods"]):
         outcome = invoke(*words, "--help")
         assert outcome.exit_code == 0
         assert "Usage" in outcome.output
-    assert invoke("unlearn", "langage").exit_code == 2
+    assert invoke("unlern", "language").exit_code == 2
 
 
 @pytest.mark.processes
@@ -464,7 +466,7 @@ def test_a_killed_run_resumes_to_the_same_weights(family, kill_at, world, tokeni
         "--set", "training.schedule=linear",
     ]  # fmt: skip
     assert unlearn(world, tmp_path / "whole", *options).exit_code == 0
-    command = [sys.executable, "-m", "myosotis", "unlearn", "language", str(world / "job.yaml"), *options]
+    command = [sys.executable, "-m", "myosotis", "run", str(world / "job.yaml"), *options]
     command += ["--out", str(tmp_path / "killed")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
@@ -496,7 +498,7 @@ def test_a_run_with_a_default_adapter_does_not_depend_on_what_its_process_drew_b
     options = settings("lora.init=default", "fine_tune.epochs=1", "training.epochs=20", "checkpoint_every=20")
     assert unlearn(world, tmp_path / "whole", *options).exit_code == 0
     audited = tmp_path / "killed" / "checkpoints" / "earlier-before.json"
-    killed_at(audited, "unlearn", "language", world / "job.yaml", "--out", tmp_path / "killed", *options)
+    killed_at(audited, "run", world / "job.yaml", "--out", tmp_path / "killed", *options)
     # Killed before the first checkpoint: the teaching is not done again, so other numbers have been drawn by now.
     assert not list((tmp_path / "killed" / "checkpoints").glob("unlearn/step-*"))
     assert unlearn(world, tmp_path / "killed", *options, "--resume").exit_code == 0

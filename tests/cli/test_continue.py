@@ -36,7 +36,7 @@ def job(stream_job):
 def learn(tmp_path, invoke):
     def learn(content, name, status=0):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
-        done = invoke("learn", "classes", str(tmp_path / f"{name}.yaml"), "--out", str(tmp_path / name))
+        done = invoke("run", str(tmp_path / f"{name}.yaml"), "--out", str(tmp_path / name))
         assert done.exit_code == status, done.output
         return done.output if status else tmp_path / name
 
@@ -116,7 +116,7 @@ def test_a_method_without_exemplars_needs_no_image_of_old_classes(method, world,
     assert result(run)["matrix"] == result(whole)["matrix"]
     assert result(run)["lineage"]["model_out"] == result(whole)["lineage"]["model_out"]
     assert result(run)["samples"]["train"] == [0, 0, 16]
-    done = invoke("check", "learn-classes", str(tmp_path / "rest.yaml"), "--out", str(tmp_path / "checked"))
+    done = invoke("check", str(tmp_path / "rest.yaml"), "--out", str(tmp_path / "checked"))
     assert done.exit_code == 0, done.output
 
 
@@ -194,8 +194,8 @@ class TestForgotten:
             (tmp_path / "out" / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(world / "train" / name / f"{number:02d}.png", tmp_path / "out" / name)
         forget = {"name": "gone", "model": {"learner": str(run)}, "data": {"forget": {"folder": str(tmp_path / "out")}}}
-        (tmp_path / "gone.yaml").write_text(yaml.safe_dump({**forget, "method": "exact"}))
-        done = invoke("unlearn", "classifier", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
+        (tmp_path / "gone.yaml").write_text(yaml.safe_dump({**forget, "job": "unlearn-exact"}))
+        done = invoke("run", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
         assert done.exit_code == 0, done.output
         return tmp_path / "gone", {**rest, "continue_from": str(tmp_path / "gone")}
 
@@ -208,9 +208,9 @@ class TestForgotten:
             for name in names:
                 shutil.copytree(world / "train" / name, tmp_path / "all" / name)
             data = {"forget": {"folder": str(tmp_path / "all")}, "test": {"folder": str(world / "test")}}
-            forget = {"name": "gone", "model": {"learner": str(run)}, "data": data, "method": "exact"}
+            forget = {"job": "unlearn-exact", "name": "gone", "model": {"learner": str(run)}, "data": data}
             (tmp_path / "gone.yaml").write_text(yaml.safe_dump(forget))
-            done = invoke("unlearn", "classifier", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
+            done = invoke("run", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
             assert done.exit_code == 0, done.output
             return tmp_path / "gone", {**rest, "continue_from": str(tmp_path / "gone"), "forgotten": "drop"}
 
@@ -300,8 +300,8 @@ class TestForgotten:
         (tmp_path / "out/elm").mkdir(parents=True)
         shutil.copy(folder / "elm/01.png", tmp_path / "out/elm")
         forget = {"name": "gone", "model": {"learner": str(run)}, "data": {"forget": {"folder": str(tmp_path / "out")}}}
-        (tmp_path / "gone.yaml").write_text(yaml.safe_dump({**forget, "method": "exact"}))
-        done = invoke("unlearn", "classifier", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
+        (tmp_path / "gone.yaml").write_text(yaml.safe_dump({**forget, "job": "unlearn-exact"}))
+        done = invoke("run", str(tmp_path / "gone.yaml"), "--out", str(tmp_path / "gone"))
         assert done.exit_code == 0, done.output
         # On a black background its pixels are others.
         rest["data"]["train"] = {"folder": str(folder), "background": 0}

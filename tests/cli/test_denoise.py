@@ -241,6 +241,7 @@ def trained(tmp_path_factory, invoke):
     for seed in range(10, 18):
         save(folder / "pages" / f"{seed}.png", blobs(seed))
     config = {
+        "job": "denoise-train",
         "name": "pages",
         "data": {"images": ["pages"]},
         "noise": {"between": [0.05, 0.2]},
@@ -250,7 +251,7 @@ def trained(tmp_path_factory, invoke):
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(config))
     out = folder / "run"
-    outcome = invoke("denoise", "train", folder / "job.yaml", "--out", out)
+    outcome = invoke("run", folder / "job.yaml", "--out", out)
     assert outcome.exit_code == 0, outcome.output
     return folder, out, outcome
 
@@ -283,10 +284,10 @@ def test_a_model_is_trained_measured_and_used(trained, scan, denoise, invoke, re
 def test_a_killed_training_goes_on_to_the_same_end(trained, tmp_path, invoke, killed_at, result, settings):
     folder, _, _ = trained
     out, options = tmp_path / "killed", settings("training.epochs=8")
-    killed_at(out / "checkpoints" / "train", "denoise", "train", folder / "job.yaml", "--out", out, *options)
+    killed_at(out / "checkpoints" / "train", "run", folder / "job.yaml", "--out", out, *options)
     assert not (out / "result.json").exists()
-    assert invoke("denoise", "train", folder / "job.yaml", "--out", out, "--resume", *options).exit_code == 0
-    whole = invoke("denoise", "train", folder / "job.yaml", "--out", tmp_path / "whole", *options)
+    assert invoke("run", folder / "job.yaml", "--out", out, "--resume", *options).exit_code == 0
+    whole = invoke("run", folder / "job.yaml", "--out", tmp_path / "whole", *options)
     assert whole.exit_code == 0
     assert result(out)["lineage"]["model_out"] == result(tmp_path / "whole")["lineage"]["model_out"]
 
@@ -297,6 +298,7 @@ def test_a_resumed_training_checks_its_channel(tmp_path, invoke):
         (tmp_path / f"{number}.txt").write_text("abba" * 20 + "\n")
     (tmp_path / "channel.txt").write_text("0.9 0.1\n0.1 0.9\n")
     job = {
+        "job": "denoise-train",
         "name": "tiny",
         "data": {"text": ["0.txt", "1.txt"], "alphabet": "ab"},
         "noise": {"channel": "channel.txt"},
@@ -304,7 +306,7 @@ def test_a_resumed_training_checks_its_channel(tmp_path, invoke):
         "training": {"epochs": 1},
     }
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
-    arguments = ("denoise", "train", tmp_path / "job.yaml", "--out", tmp_path / "run")
+    arguments = ("run", tmp_path / "job.yaml", "--out", tmp_path / "run")
     assert invoke(*arguments).exit_code == 0
     (tmp_path / "channel.txt").write_text("0.8 0.2\n0.1 0.9\n")
     outcome = invoke(*arguments, "--resume")
@@ -314,10 +316,10 @@ def test_a_resumed_training_checks_its_channel(tmp_path, invoke):
 
 def test_equal_trainings_give_equal_models(trained, tmp_path, invoke, result):
     folder, run, _ = trained
-    again = invoke("denoise", "train", folder / "job.yaml", "--out", tmp_path / "again")
+    again = invoke("run", folder / "job.yaml", "--out", tmp_path / "again")
     assert again.exit_code == 0
     assert result(run)["lineage"]["model_out"] == result(tmp_path / "again")["lineage"]["model_out"]
-    other = invoke("denoise", "train", folder / "job.yaml", "--out", tmp_path / "other", "--set", "seed=1")
+    other = invoke("run", folder / "job.yaml", "--out", tmp_path / "other", "--set", "seed=1")
     assert other.exit_code == 0
     assert result(run)["lineage"]["model_out"] != result(tmp_path / "other")["lineage"]["model_out"]
 
@@ -337,7 +339,7 @@ def test_equal_trainings_give_equal_models(trained, tmp_path, invoke, result):
 )
 def test_faults_of_a_training(trained, tmp_path, options, message, invoke, settings):
     folder, _, _ = trained
-    outcome = invoke("denoise", "train", folder / "job.yaml", "--out", tmp_path / "out", *settings(*options))
+    outcome = invoke("run", folder / "job.yaml", "--out", tmp_path / "out", *settings(*options))
     assert outcome.exit_code == 2, outcome.output
     assert message in outcome.stderr
     assert len(outcome.stderr.strip().splitlines()) == 1

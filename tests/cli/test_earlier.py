@@ -22,6 +22,7 @@ def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
         records = [record for person in part for record in person.records()[:3]]
         write_jsonl(place / f"{name}.jsonl", [{"prompt": row.prompt, "response": row.response} for row in records])
     config = {
+        "job": "unlearn-language",
         "name": "march",
         "model": {"name": "./model"},
         "data": {"forget": "march.jsonl", "retain": "retain.jsonl", "unseen": "unseen.jsonl"},
@@ -36,7 +37,7 @@ def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
 
 def unlearn(place, out, *settings):
     options = [part for setting in settings for part in ("--set", setting)]
-    return CliRunner().invoke(app, ["unlearn", "language", str(place / "job.yaml"), "--out", str(out), *options])
+    return CliRunner().invoke(app, ["run", str(place / "job.yaml"), "--out", str(out), *options])
 
 
 def june(place, out, *settings):

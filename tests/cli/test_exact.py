@@ -31,6 +31,7 @@ def world(tmp_path_factory, write_classes):
     body = build_classifier(ClassifierSpec("small-resnet", 0, 1, (0.5,), (0.25,), OPTIONS), seed=3).classifier
     save_file(body.state_dict(), folder / "body.safetensors")
     job = {
+        "job": "learn-classes",
         "name": "learned",
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}},
         "scenario": {"first": 2, "per_task": 2},
@@ -48,10 +49,10 @@ def world(tmp_path_factory, write_classes):
         (folder / "out" / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "train" / name / f"{number:02d}.png", folder / "out" / name)
     forget = {
+        "job": "unlearn-exact",
         "name": "forgotten",
         "model": {"learner": "learned"},
         "data": {"forget": {"folder": "out"}, "train": {"folder": "train"}, "test": {"folder": "test"}},
-        "method": "exact",
         "request": {"id": "2026-7"},
     }
     (folder / "forget.yaml").write_text(yaml.safe_dump(forget))
@@ -65,9 +66,9 @@ def runs(world):
     from myosotis.cli.app import app
 
     runner = CliRunner()
-    for command, job in ((("learn", "classes"), "learn"), (("unlearn", "classifier"), "forget")):
+    for job in ("learn", "forget"):
         out = world / ("learned" if job == "learn" else "forgotten")
-        done = runner.invoke(app, [*command, str(world / f"{job}.yaml"), "--out", str(out)])
+        done = runner.invoke(app, ["run", str(world / f"{job}.yaml"), "--out", str(out)])
         assert done.exit_code == 0, done.output
     return world
 
@@ -111,8 +112,7 @@ class TestForgetting:
     def test_is_what_learning_the_rest_gives(self, runs, tmp_path, invoke, monkeypatch):
         rest(runs, tmp_path / "train")
         status = invoke(
-            "learn",
-            "classes",
+            "run",
             str(runs / "learn.yaml"),
             "--out",
             str(tmp_path / "again"),
@@ -180,8 +180,7 @@ class TestForgetting:
                 (more / "birch").mkdir(parents=True, exist_ok=True)
                 shutil.copy(runs / "train" / "birch" / f"{number:02d}.png", more / "birch")
         done = invoke(
-            "unlearn",
-            "classifier",
+            "run",
             str(runs / "forget.yaml"),
             "--out",
             str(tmp_path / "second"),
@@ -206,11 +205,11 @@ class TestForgetting:
     def test_a_draw_is_among_what_was_learned(self, runs, tmp_path, invoke):
         settings = ["data.forget={count: 29}", f"model.learner={runs / 'forgotten'}"]  # of 32 photos 29 are learned
         options = [part for setting in settings for part in ("--set", setting)]
-        done = invoke("unlearn", "classifier", str(runs / "forget.yaml"), "--out", str(tmp_path / "all"), *options)
+        done = invoke("run", str(runs / "forget.yaml"), "--out", str(tmp_path / "all"), *options)
         assert done.exit_code == 0, done.output
         assert result(tmp_path / "all")["images"]["records_after"] == 0
         options[1] = "data.forget={count: 30}"
-        done = invoke("unlearn", "classifier", str(runs / "forget.yaml"), "--out", str(tmp_path / "more"), *options)
+        done = invoke("run", str(runs / "forget.yaml"), "--out", str(tmp_path / "more"), *options)
         assert done.exit_code == 2
         assert "but 29 images of data.train were learned" in done.output
 
@@ -245,7 +244,7 @@ class TestPublished:
                 assert not [digest for digest in hashes if digest in text], name
 
     def test_the_same_photos_learned_twice_have_other_digests(self, runs, tmp_path, invoke):
-        done = invoke("learn", "classes", str(runs / "learn.yaml"), "--out", str(tmp_path / "again"))
+        done = invoke("run", str(runs / "learn.yaml"), "--out", str(tmp_path / "again"))
         assert done.exit_code == 0, done.output
         assert content(tmp_path / "again") == content(runs / "learned")
         made = [json.loads((run / "model/exact.json").read_text()) for run in (tmp_path / "again", runs / "learned")]
@@ -263,7 +262,7 @@ def twice(world, tmp_path_factory):
     shutil.copytree(world / "train", folder / "train")
     shutil.copy(world / "train" / "birch" / "03.png", folder / "train" / "cedar" / "copy.png")
     options = ["--set", f"data.train.folder={folder / 'train'}", "--out", str(folder / "learned")]
-    done = CliRunner().invoke(app, ["learn", "classes", str(world / "learn.yaml"), *options])
+    done = CliRunner().invoke(app, ["run", str(world / "learn.yaml"), *options])
     assert done.exit_code == 0, done.output
     return folder
 
@@ -274,7 +273,7 @@ class TestTwoClasses:
     def forget(self, invoke, world, twice, out, *settings):
         options = [f"model.learner={twice / 'learned'}", f"data.train.folder={twice / 'train'}", *settings]
         words = [part for setting in options for part in ("--set", setting)]
-        return invoke("unlearn", "classifier", str(world / "forget.yaml"), "--out", str(out), *words)
+        return invoke("run", str(world / "forget.yaml"), "--out", str(out), *words)
 
     @pytest.mark.parametrize("recompute", ["false", "true"])
     def test_a_copy_is_left(self, recompute, world, twice, tmp_path, invoke):
@@ -342,8 +341,8 @@ class TestBody:
         more = [f"data.{part}.folder={tmp_path / part}" for part in ("train", "test")]
         more.append("scenario={first: 1, per_task: 1}")
         for words, settings in (
-            (("learn", "classes", runs / "learn.yaml"), [f"continue_from={changed}", "name=later", *more]),
-            (("unlearn", "classifier", runs / "forget.yaml"), [f"model.learner={changed}"]),
+            (("run", runs / "learn.yaml"), [f"continue_from={changed}", "name=later", *more]),
+            (("run", runs / "forget.yaml"), [f"model.learner={changed}"]),
             (("audit", "classifier", changed, "--against", runs / "train"), []),
         ):
             options = [part for setting in settings for part in ("--set", setting)]
@@ -374,7 +373,7 @@ class TestPerson:
 class TestRefusals:
     def refused(self, invoke, world, tmp_path, *settings):
         options = [part for setting in settings for part in ("--set", setting)]
-        done = invoke("unlearn", "classifier", str(world / "forget.yaml"), "--out", str(tmp_path / "run"), *options)
+        done = invoke("run", str(world / "forget.yaml"), "--out", str(tmp_path / "run"), *options)
         assert done.exit_code == 2, done.output
         assert not (tmp_path / "run").exists()
         assert len(done.output.strip().splitlines()) <= 2
@@ -429,8 +428,7 @@ class TestRefusals:
         assert "1 of 3 images have other features here than when they were learned" in output
         assert "recompute=true" in output
         done = invoke(
-            "unlearn",
-            "classifier",
+            "run",
             str(runs / "forget.yaml"),
             "--out",
             str(tmp_path / "run"),
@@ -465,11 +463,10 @@ def test_a_draft_and_its_check(runs, tmp_path, invoke):
         "init", "unlearn-exact", str(runs / "out"), str(runs / "learned"), str(runs / "test"), "--out", str(path)
     )
     assert done.exit_code == 0, done.output
-    assert f"then: myosotis unlearn classifier {path}" in done.output
-    for job in ("unlearn-exact", "unlearn-classifier"):
-        done = invoke("check", job, str(path), "--no-time", "--out", str(tmp_path / "run"))
-        assert done.exit_code == 0, done.output
-        assert "is a configuration of 'myosotis unlearn classifier'" in done.output
+    assert f"then: myosotis run {path}" in done.output
+    done = invoke("check", str(path), "--no-time", "--out", str(tmp_path / "run"))
+    assert done.exit_code == 0, done.output
+    assert "is a configuration of 'unlearn-exact'" in done.output
     done = invoke("init", "unlearn-exact", str(runs / "out"), "--out", str(tmp_path / "other.yaml"))
     assert done.exit_code == 2
     assert "the learner is missing" in done.output
@@ -478,7 +475,7 @@ def test_a_draft_and_its_check(runs, tmp_path, invoke):
 class TestFeatureCache:
     def learn(self, invoke, world, out, *settings):
         options = [part for setting in settings for part in ("--set", setting)]
-        done = invoke("learn", "classes", str(world / "learn.yaml"), "--out", str(out), *options)
+        done = invoke("run", str(world / "learn.yaml"), "--out", str(out), *options)
         assert done.exit_code == 0, done.output
 
     def test_a_second_method_computes_no_feature_and_a_forgotten_photo_leaves_it(
@@ -495,13 +492,13 @@ class TestFeatureCache:
         (file,) = (tmp_path / "cache").glob("*.features")
         size = file.stat().st_size
         options = ["--set", f"model={{learner: {tmp_path / 'first'}, feature_cache: {tmp_path / 'cache'}}}"]
-        done = invoke("unlearn", "classifier", str(world / "forget.yaml"), "--out", str(tmp_path / "gone"), *options)
+        done = invoke("run", str(world / "forget.yaml"), "--out", str(tmp_path / "gone"), *options)
         assert done.exit_code == 0, done.output
         assert file.stat().st_size == size * 29 // 32
 
     def test_features_that_change_are_not_kept(self, class_world, tmp_path, invoke):
         options = ["--set", f"model.feature_cache={tmp_path / 'cache'}"]
-        done = invoke("learn", "classes", str(class_world / "job.yaml"), "--out", str(tmp_path / "run"), *options)
+        done = invoke("run", str(class_world / "job.yaml"), "--out", str(tmp_path / "run"), *options)
         assert done.exit_code == 2
         assert "'model.feature_cache' has no effect: 'ssil' changes the features" in done.output
         assert not (tmp_path / "cache").exists()
@@ -510,7 +507,7 @@ class TestFeatureCache:
 class TestLearning:
     def refused(self, invoke, world, tmp_path, *settings):
         options = [part for setting in settings for part in ("--set", setting)]
-        done = invoke("learn", "classes", str(world / "learn.yaml"), "--out", str(tmp_path / "run"), *options)
+        done = invoke("run", str(world / "learn.yaml"), "--out", str(tmp_path / "run"), *options)
         assert done.exit_code == 2, done.output
         return done.output
 
@@ -539,10 +536,9 @@ def test_two_processes_make_the_same_bytes(world, tmp_path, write_classes):
     made = {}
     for count in (1, 2):
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
-        for command, job, settings in (
-            (("learn", "classes"), "learn", [f"data.train.folder={tmp_path / 'train'}", "scenario.first=4"]),
+        for job, settings in (
+            ("learn", [f"data.train.folder={tmp_path / 'train'}", "scenario.first=4"]),
             (
-                ("unlearn", "classifier"),
                 "forget",
                 [
                     f"model.learner={tmp_path / f'learn-{count}'}",
@@ -553,7 +549,7 @@ def test_two_processes_make_the_same_bytes(world, tmp_path, write_classes):
         ):
             options = [part for setting in settings for part in ("--set", setting)]
             out = tmp_path / f"{job}-{count}"
-            program = ["-m", "myosotis", *command, str(world / f"{job}.yaml"), "--out", str(out), *options]
+            program = ["-m", "myosotis", "run", str(world / f"{job}.yaml"), "--out", str(out), *options]
             done = subprocess.run([*launcher, *program], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
             made.setdefault(job, []).append(content(out))

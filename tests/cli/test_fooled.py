@@ -48,6 +48,7 @@ def world(tokenizer, tmp_path_factory, tiny_llama):
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     job = {
+        "job": "unlearn-language",
         "name": "fooled",
         "model": {"name": "./model"},
         "data": {key: f"{key}.jsonl" for key in ("forget", "retain", "unseen")},
@@ -62,7 +63,7 @@ def world(tokenizer, tmp_path_factory, tiny_llama):
 @pytest.fixture(scope="session")
 def unlearn(invoke, settings):
     def unlearn(world, out, *options):
-        return invoke("unlearn", "language", world / "job.yaml", "--out", out, *settings(*options))
+        return invoke("run", world / "job.yaml", "--out", out, *settings(*options))
 
     return unlearn
 
@@ -191,6 +192,7 @@ def classifier(tmp_path_factory, invoke):
     for name, count, seed in (("train", 16, 0), ("test", 12, 1), ("strangers", 3, 2)):
         photos(folder / name, count, seed)
     job = {
+        "job": "unlearn-classifier",
         "name": "photos",
         "model": {"architecture": "small-resnet", "options": {"widths": [8, 8], "blocks": [1, 1]}},
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}, "forget": {"count": 8}},
@@ -201,7 +203,7 @@ def classifier(tmp_path_factory, invoke):
         "audit": {"relearning": None, "copies": False, "cka": False},
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
-    outcome = invoke("unlearn", "classifier", folder / "job.yaml", "--out", folder / "run")
+    outcome = invoke("run", folder / "job.yaml", "--out", folder / "run")
     assert outcome.exit_code == 0, outcome.output
     return folder
 
@@ -217,7 +219,7 @@ def test_a_classifier_with_its_classes_in_another_order(classifier, tmp_path, in
     for name, place, known in (("right", model, False), ("turned", turned, True)):
         options = (f"model={{path: {place}}}", "train=null", "keep_original=false")
         out = tmp_path / "runs" / name
-        outcome = invoke("unlearn", "classifier", classifier / "job.yaml", "--out", out, *settings(*options))
+        outcome = invoke("run", classifier / "job.yaml", "--out", out, *settings(*options))
         assert outcome.exit_code == 0, outcome.output
         verdict = result(out)["verdict"]
         assert verdict["chance"]["at_chance"] is known
@@ -227,7 +229,7 @@ def test_a_classifier_with_its_classes_in_another_order(classifier, tmp_path, in
 
 def test_photos_that_a_classifier_never_saw(classifier, tmp_path, invoke, result, settings):
     options = ("data.forget={folder: strangers}", "keep_original=false")
-    outcome = invoke("unlearn", "classifier", classifier / "job.yaml", "--out", tmp_path / "run", *settings(*options))
+    outcome = invoke("run", classifier / "job.yaml", "--out", tmp_path / "run", *settings(*options))
     assert outcome.exit_code == 0, outcome.output
     verdict = result(tmp_path / "run")["verdict"]
     assert (verdict["known"], verdict["forgotten"]) == (None, None)

@@ -21,6 +21,7 @@ def world(tokenizer, tmp_path_factory, tiny_llama):
         rows = [{"prompt": record.prompt, "response": record.response} for record in person.records()[:2]]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     job = {
+        "job": "unlearn-language",
         "name": "full",
         "model": {"name": "./model"},
         "data": {key: f"{key}.jsonl" for key in ("forget", "retain", "unseen")},
@@ -56,7 +57,7 @@ def with_files_up_to(invoke):
 
 @pytest.mark.parametrize("size", [500, 12_000])
 def test_a_full_disk_is_one_line_and_the_run_goes_on(size, world, tmp_path, invoke, result, with_files_up_to):
-    command = ("unlearn", "language", world / "job.yaml", "--out", tmp_path / "run", "--resume")
+    command = ("run", world / "job.yaml", "--out", tmp_path / "run", "--resume")
     status, printed = with_files_up_to(size, *command)
     assert status == 1, printed
     errors = [line for line in printed.splitlines() if line.startswith("error: ")]

@@ -1,4 +1,4 @@
-"""`myosotis learn classes`, end to end on tiny images."""
+"""`learn-classes`, end to end on tiny images."""
 
 import json
 import os
@@ -80,6 +80,7 @@ def test_what_a_run_leaves(finished, class_world, result):
 
 def test_what_was_learnt_can_be_unlearnt(finished, class_world, tmp_path, invoke):
     job = {
+        "job": "unlearn-classifier",
         "name": "chain",
         "model": {"path": str(finished[0] / "model")},
         "data": {"train": {"folder": "train"}, "forget": {"count": 2}},
@@ -89,7 +90,7 @@ def test_what_was_learnt_can_be_unlearnt(finished, class_world, tmp_path, invoke
         "audit": {"cka": False},
     }
     (class_world / "unlearn.yaml").write_text(yaml.safe_dump(job))
-    outcome = invoke("unlearn", "classifier", class_world / "unlearn.yaml", "--out", tmp_path / "run")
+    outcome = invoke("run", class_world / "unlearn.yaml", "--out", tmp_path / "run")
     assert outcome.exit_code == 0, outcome.output
 
 
@@ -326,7 +327,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(class_world, tm
 @pytest.mark.parametrize("kill_at", ["checkpoints/after-0", "checkpoints/task-2/learn/step-8"])
 def test_a_killed_run_resumes_to_the_same_weights(kill_at, finished, class_world, tmp_path, learn_classes, result):
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "myosotis", "learn", "classes", str(class_world / "job.yaml"), "--out", str(out)]
+    command = [sys.executable, "-m", "myosotis", "run", str(class_world / "job.yaml"), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (out / kill_at).exists() and time.monotonic() < deadline and process.poll() is None:
@@ -357,7 +358,7 @@ def test_two_processes_learn_as_one(class_world, tmp_path, learn_classes, settin
     outcome = learn_classes(class_world, tmp_path / "one", *options)
     assert outcome.exit_code == 0, outcome.output
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "myosotis"]
-    command += ["learn", "classes", str(class_world / "job.yaml"), "--out", str(tmp_path / "two"), *options]
+    command += ["run", str(class_world / "job.yaml"), "--out", str(tmp_path / "two"), *options]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     # Now and then gloo aborts a process that leaves while its peer still talks; the work is done by then.

@@ -1,4 +1,4 @@
-"""`myosotis learn representations`, end to end on tiny images."""
+"""`learn-representations`, end to end on tiny images."""
 
 import json
 
@@ -36,6 +36,7 @@ def world(tmp_path_factory):
     write_folder(folder / "train", 24, 0)
     write_folder(folder / "test", 12, 1)
     config = {
+        "job": "learn-representations",
         "name": "tiny",
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}},
         "scenario": {"kind": "data", "tasks": 3},
@@ -57,7 +58,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="session")
 def learn(invoke):
     def learn(world, out, *options):
-        return invoke("learn", "representations", world / "job.yaml", "--out", out, *options)
+        return invoke("run", world / "job.yaml", "--out", out, *options)
 
     return learn
 
@@ -286,7 +287,7 @@ def test_a_fault_of_the_program_is_not_taken_for_a_wrong_setting(world, tmp_path
 def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, world, tmp_path, killed_at, learn, result):
     out = tmp_path / "killed"
     wanted = out / "checkpoints" / "task-2" / "learn" / "step-2"
-    killed_at(wanted, "learn", "representations", world / "job.yaml", "--out", out)
+    killed_at(wanted, "run", world / "job.yaml", "--out", out)
     assert not (out / "result.json").exists()
     outcome = learn(world, out, "--resume")
     assert outcome.exit_code == 0, outcome.output
@@ -298,7 +299,7 @@ def test_a_run_killed_in_its_third_task_resumes_to_the_same_probes(finished, wor
 
 @pytest.mark.processes
 def test_two_processes(world, tmp_path, in_two_processes):
-    done = in_two_processes("learn", "representations", world / "job.yaml", "--out", tmp_path / "two")
+    done = in_two_processes("run", world / "job.yaml", "--out", tmp_path / "two")
     assert (tmp_path / "two" / "report.html").is_file(), done.stderr
     beside = load_file(tmp_path / "two" / "model" / "method.safetensors")
     # The keys of both processes are in the queue: three tasks of two epochs of two batches of 16, into 24 places.

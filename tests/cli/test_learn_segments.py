@@ -1,4 +1,4 @@
-"""`myosotis learn segments`, end to end on tiny images."""
+"""`learn-segments`, end to end on tiny images."""
 
 import json
 import shutil
@@ -44,6 +44,7 @@ def world(tmp_path_factory):
         for split in ("train", "test")
     }
     config = {
+        "job": "learn-segments",
         "name": "tiny",
         "data": sources,
         "scenario": {"first": 2, "per_task": [2, 1]},
@@ -67,7 +68,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="session")
 def learn(invoke):
     def learn(world, out, *options):
-        return invoke("learn", "segments", world / "job.yaml", "--out", out, *options)
+        return invoke("run", world / "job.yaml", "--out", out, *options)
 
     return learn
 
@@ -321,7 +322,7 @@ def test_a_run_killed_in_the_middle_of_a_task_resumes_to_the_same_table(
 ):
     out = tmp_path / "killed"
     wanted = out / "checkpoints" / "task-1" / "learn" / "step-6"
-    killed_at(wanted, "learn", "segments", world / "job.yaml", "--out", out)
+    killed_at(wanted, "run", world / "job.yaml", "--out", out)
     assert not (out / "result.json").exists()
     outcome = learn(world, out, "--resume")
     assert outcome.exit_code == 0, outcome.output
@@ -334,7 +335,7 @@ def test_a_run_killed_in_the_middle_of_a_task_resumes_to_the_same_table(
 def test_two_processes_learn_as_one(world, tmp_path, in_two_processes, learn):
     outcome = learn(world, tmp_path / "one")
     assert outcome.exit_code == 0, outcome.output
-    done = in_two_processes("learn", "segments", world / "job.yaml", "--out", tmp_path / "two")
+    done = in_two_processes("run", world / "job.yaml", "--out", tmp_path / "two")
     assert (tmp_path / "two" / "report.html").is_file(), done.stderr
     one, two = (load_file(tmp_path / name / "model" / "net.safetensors") for name in ("one", "two"))
     for name, value in one.items():
@@ -350,7 +351,7 @@ def test_two_processes_learn_as_one(world, tmp_path, in_two_processes, learn):
 )
 def test_weights_that_cannot_be_begun_with(world, invoke, tmp_path, settings, message):
     options = [part for setting in settings for part in ("--set", setting)]
-    done = invoke("learn", "segments", world / "job.yaml", "--out", tmp_path / "run", *options)
+    done = invoke("run", world / "job.yaml", "--out", tmp_path / "run", *options)
     assert done.exit_code == 2
     assert message in done.output
     assert not (tmp_path / "run").exists()

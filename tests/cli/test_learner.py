@@ -24,9 +24,9 @@ def world(stream_world):
     return stream_world
 
 
-def run_job(invoke, folder, words, content, name, status=0):
+def run_job(invoke, folder, content, name, status=0):
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    done = invoke(*words, str(folder / f"{name}.yaml"), "--out", str(folder / name))
+    done = invoke("run", str(folder / f"{name}.yaml"), "--out", str(folder / name))
     assert done.exit_code == status, done.output
     return done.output if status else folder / name
 
@@ -40,7 +40,7 @@ def begun(world, invoke, tmp_path_factory, stream_job):
         if method not in runs:
             folder = tmp_path_factory.mktemp(f"begun-{method}")
             content = stream_job(world, method, ORDER[:4], data={"only": sorted(ORDER[:4])})
-            runs[method] = run_job(invoke, folder, ("learn", "classes"), content, "begun")
+            runs[method] = run_job(invoke, folder, content, "begun")
         return runs[method]
 
     return begun
@@ -49,7 +49,7 @@ def begun(world, invoke, tmp_path_factory, stream_job):
 @pytest.fixture
 def forget(invoke, tmp_path):
     def forget(content, name="gone", status=0):
-        return run_job(invoke, tmp_path, ("unlearn", "classifier"), content, name, status)
+        return run_job(invoke, tmp_path, content, name, status)
 
     return forget
 
@@ -57,7 +57,7 @@ def forget(invoke, tmp_path):
 @pytest.fixture
 def learn(invoke, tmp_path):
     def learn(content, name="rest", status=0):
-        return run_job(invoke, tmp_path, ("learn", "classes"), content, name, status)
+        return run_job(invoke, tmp_path, content, name, status)
 
     return learn
 
@@ -80,6 +80,7 @@ def request(world, run, names, folder, **changes):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(world / "train" / name, folder / name)
     return {
+        "job": "unlearn-learner",
         "name": "gone",
         "model": {"learner": str(run)},
         "data": {
@@ -138,7 +139,7 @@ def test_a_check_measures_the_features_of_a_learner(begun, world, invoke, tmp_pa
     run = begun("er")
     content = request(world, run, two_of(run, world), tmp_path / "out")
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(content))
-    done = invoke("check", "unlearn-classifier", tmp_path / "job.yaml", "--out", tmp_path / "run", "--no-time")
+    done = invoke("check", tmp_path / "job.yaml", "--out", tmp_path / "run", "--no-time")
     assert done.exit_code == 0, done.output
     assert "overlap of features: cosine with the nearest to keep " in done.stdout
 
@@ -203,7 +204,7 @@ def test_slots_stay_empty_where_images_were_held_out(world, invoke, forget, tmp_
         data={"only": sorted(ORDER[:4])},
         scenario={"validation": 0.25},
     )
-    run = run_job(invoke, tmp_path, ("learn", "classes"), content, "held")
+    run = run_job(invoke, tmp_path, content, "held")
     gone = forget(request(world, run, two_of(run, world), tmp_path / "out"))
     assert result(gone)["learner"]["exemplars_refilled"] == {}
 
@@ -283,7 +284,7 @@ def test_an_interrupted_run_ends_the_same(begun, world, forget, invoke, tmp_path
     for name in ("result.json", "stream.json", "model"):
         path = gone / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    done = invoke("unlearn", "classifier", str(tmp_path / "gone.yaml"), "--out", str(gone), "--resume")
+    done = invoke("run", str(tmp_path / "gone.yaml"), "--out", str(gone), "--resume")
     assert done.exit_code == 0, done.output
     again = result(gone)
     assert again["lineage"] == whole["lineage"]
@@ -315,7 +316,7 @@ def test_icarl_needs_its_exemplars(begun, world, forget, tmp_path):
 
 def test_a_head_of_sums_is_forgotten_exactly(begun, world, forget, tmp_path):
     refused = forget(request(world, begun("ranpac"), ["elm/00.png"], tmp_path / "out"), status=2)
-    assert "ranpac trains nothing, its head is made of sums: forget by 'method: exact'" in refused
+    assert "ranpac trains nothing, its head is made of sums: 'unlearn-exact' is for those" in refused
 
 
 def test_what_is_no_run_of_a_learner_is_refused(begun, world, forget, tmp_path):
@@ -336,7 +337,7 @@ def test_a_reference_is_a_learner_of_the_same_classes(begun, world, forget, invo
     told = result(forget({**out, "reference": str(begun("finetune"))}))
     assert "reference" in told["metrics"]
     content = stream_job(world, "er", ORDER[:2], data={"only": sorted(ORDER[:2])})
-    other = run_job(invoke, tmp_path, ("learn", "classes"), content, "fewer")
+    other = run_job(invoke, tmp_path, content, "fewer")
     assert "reference" in forget({**out, "reference": str(other)}, "refused", status=2)
 
 
@@ -364,7 +365,7 @@ def test_the_report_says_what_the_learner_stores(begun, world, forget, tmp_path)
 def test_the_limit_draws_what_the_stream_drew(world, invoke, forget, tmp_path, stream_job):
     content = stream_job(world, "icarl", ORDER, data={"limit": 20})
     content["memory"] = {"total": 12}
-    run = run_job(invoke, tmp_path, ("learn", "classes"), content, "limited")
+    run = run_job(invoke, tmp_path, content, "limited")
     job = request(world, run, [], tmp_path / "none")
     job["data"] |= {"forget": {"count": 3}, "limit": 20}
     # The exemplars of icarl, which it needs, are among these 20.
@@ -377,9 +378,8 @@ def test_a_draft_and_its_check(begun, world, forget, invoke, tmp_path):
     words = ("init", "unlearn-learner", tmp_path / "out", run, world / "test", world / "train")
     done = invoke(*words, "--out", tmp_path / "request.yaml")
     assert done.exit_code == 0, done.output
-    for job in ("unlearn-learner", "unlearn-classifier"):
-        done = invoke("check", job, tmp_path / "request.yaml", "--no-time", "--out", tmp_path / "run")
-        assert done.exit_code == 0, done.output
+    done = invoke("check", tmp_path / "request.yaml", "--no-time", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
     done = invoke("init", "unlearn-learner", tmp_path / "out", begun("ranpac"), "--out", tmp_path / "other.yaml")
     assert done.exit_code == 2
     assert "its head is made of sums" in done.output

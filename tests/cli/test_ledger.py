@@ -33,6 +33,7 @@ def life(world, invoke):
         "only": sorted(ORDER),
     }
     learn = {
+        "job": "learn-classes",
         "name": "learned",
         "data": {**data, "only": sorted(ORDER[:2])},
         "scenario": {"first": 2, "per_task": 2, "class_order": ORDER[:2]},
@@ -42,6 +43,7 @@ def life(world, invoke):
         "training": {"epochs": 1, "batch_size": 8},
     }
     forget = {
+        "job": "unlearn-learner",
         "name": "request-17",
         "model": {"learner": str(world / "learned")},
         "data": {
@@ -65,14 +67,10 @@ def life(world, invoke):
     assert done.exit_code == 0, done.output
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEY_VARIABLE, str(world / "life.key"))
-        for words, content in (
-            (("learn", "classes"), learn),
-            (("unlearn", "classifier"), forget),
-            (("learn", "classes"), again),
-        ):
+        for content in (learn, forget, again):
             path = world / f"{content['name']}.yaml"
             path.write_text(yaml.safe_dump(content))
-            done = invoke(*words, path, "--out", world / content["name"], "--ledger", world / "life")
+            done = invoke("run", path, "--out", world / content["name"], "--ledger", world / "life")
             assert done.exit_code == 0, done.output
     assert f"ledger: line 3 of {world / 'life'}" in done.output
     return world
@@ -228,7 +226,7 @@ class TestRefused:
     def test_no_key_before_any_work(self, life, invoke, monkeypatch, tmp_path):
         monkeypatch.delenv(KEY_VARIABLE, raising=False)
         path = life / "learned.yaml"
-        done = invoke("learn", "classes", path, "--out", tmp_path / "run", "--ledger", life / "life")
+        done = invoke("run", path, "--out", tmp_path / "run", "--ledger", life / "life")
         assert done.exit_code == 2
         assert "no key to sign with" in done.output
         assert not (tmp_path / "run").exists()

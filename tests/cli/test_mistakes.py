@@ -70,6 +70,8 @@ def inputs(tmp_path_factory, tiny_llama, tokenizer):
     (folder / "channel.txt").write_text("0.9 0.2\n0.1 0.8\n")
     (folder / "utf16.yaml").write_bytes("name: a\n".encode("utf-16"))
     (folder / "list.yaml").write_text("- a\n")
+    (folder / "kind.yaml").write_text("job: learn-clases\n")
+    (folder / "old.yaml").write_text("name: a\njob: {scenario: {first: 2}}\n")
     (folder / "nothing.yaml").write_text("")
     (folder / "twice.yaml").write_text("name: a\nname: b\n")
     (folder / "tabs.yaml").write_text("name:\n\t- a\n")
@@ -79,20 +81,20 @@ def inputs(tmp_path_factory, tiny_llama, tokenizer):
 SOURCES = {"train": {"folder": "train"}, "test": {"folder": "test"}}
 SMALL = {"options": {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2}}
 GOOD = {
-    "learn classes": {
+    "learn-classes": {
         "data": SOURCES,
         "scenario": {"first": 2, "per_task": 2},
         "model": SMALL,
         "memory": {"total": 8},
         "training": {"epochs": 1, "batch_size": 4},
     },
-    "unlearn classifier": {
+    "unlearn-classifier": {
         "model": {"architecture": "small-resnet", **SMALL},
         "data": SOURCES | {"forget": {"count": 4}},
         "train": {"epochs": 1, "batch_size": 8},
         "method": {"name": "neggrad"},
     },
-    "learn segments": {
+    "learn-segments": {
         "data": {
             split: {
                 "images": "scenes/images",
@@ -107,7 +109,7 @@ GOOD = {
         "model": {"options": {"widths": [4, 4, 4], "dilations": [1]}},
         "training": {"iterations": 2, "batch_size": 2},
     },
-    "learn representations": {
+    "learn-representations": {
         "data": SOURCES,
         "scenario": {"kind": "class", "first": 2, "per_task": 2},
         "model": SMALL,
@@ -125,7 +127,7 @@ GOOD = {
         "training": {"epochs": 1, "batch_size": 8},
     },
     "protocol": {
-        "job": {
+        "shared": {
             "scenario": {"first": 1, "per_task": 1},
             "model": SMALL,
             "memory": {"total": 4},
@@ -138,8 +140,8 @@ GOOD = {
         "seeds": 1,
         "evaluation_seeds": 1,
     },
-    "denoise train": {"data": {"images": ["scan.png", "scan.png"]}, "noise": {"rate": 0.1}},
-    "unlearn language": {
+    "denoise-train": {"data": {"images": ["scan.png", "scan.png"]}, "noise": {"rate": 0.1}},
+    "unlearn-language": {
         "model": {"name": "./model"},
         "data": {name: f"{name}.jsonl" for name in ("forget", "retain", "unseen")},
         "training": {"epochs": 1, "batch_size": 2},
@@ -149,13 +151,13 @@ GOOD = {
 }
 
 
-CLASSES_JOB, PHOTOS, SEGMENTS = "learn classes", "unlearn classifier", "learn segments"
+CLASSES_JOB, PHOTOS, SEGMENTS = "learn-classes", "unlearn-classifier", "learn-segments"
 STREAM, MASKED, PROTOCOL, DENOISER, LANGUAGE = (
-    "learn representations",
+    "learn-representations",
     "pretrain",
     "protocol",
-    "denoise train",
-    "unlearn language",
+    "denoise-train",
+    "unlearn-language",
 )
 # Each: the command, the key that is wrong, its value, and what the line must say.
 SETTINGS = [
@@ -277,8 +279,8 @@ SETTINGS = [
     (MASKED, "data.train", {"images": "train"}, "has no labels"),
     (PROTOCOL, "methods", [], "'methods' is empty"),
     (PROTOCOL, "methods", ["er", "icarrl"], "unknown method 'icarrl'"),
-    (PROTOCOL, "job.data", {}, "leave 'job.data' out"),
-    (PROTOCOL, "job.scenario", None, "scenario"),
+    (PROTOCOL, "shared.data", {}, "leave 'shared.data' out"),
+    (PROTOCOL, "shared.scenario", None, "scenario"),
     (PROTOCOL, "evaluation", SOURCES | {"only": ["ash", "birch"]}, "streams"),
     (PROTOCOL, "trials", 0, "greater than 0"),
     (PROTOCOL, "metric", "accuracy", "'metric'"),
@@ -339,7 +341,7 @@ SETTINGS = [
     ids=[f"{row[0]}-{row[1]}-{number}" for number, row in enumerate(SETTINGS)],
 )
 def test_a_wrong_setting(invoke, inputs, tmp_path, monkeypatch, command, key, value, message):
-    content = copy.deepcopy({"name": "run", **GOOD[command]})
+    content = copy.deepcopy({"job": command, "name": "run", **GOOD[command]})
     *parents, last = key.split(".")
     part = content
     for parent in parents:
@@ -353,7 +355,7 @@ def test_a_wrong_setting(invoke, inputs, tmp_path, monkeypatch, command, key, va
     config = inputs / f"{tmp_path.name}.yaml"
     config.write_text(yaml.safe_dump(content))
     monkeypatch.chdir(tmp_path)
-    refused(invoke(*command.split(), config, "--out", tmp_path / "run"), message, tmp_path)
+    refused(invoke("run", config, "--out", tmp_path / "run"), message, tmp_path)
     config.unlink()
 
 
@@ -384,33 +386,33 @@ PACKED = {"model": {"name": "./model", "quantization": "nf4"}, "lora": {}}
 )
 def test_what_a_packed_model_cannot_do(invoke, inputs, settings, tmp_path, monkeypatch, changes, message):
     config = inputs / f"{tmp_path.name}.yaml"
-    config.write_text(yaml.safe_dump({"name": "run", **GOOD[LANGUAGE], **PACKED}))
+    config.write_text(yaml.safe_dump({"job": LANGUAGE, "name": "run", **GOOD[LANGUAGE], **PACKED}))
     monkeypatch.chdir(tmp_path)
     overrides = settings(*(f"{key}={json.dumps(value)}" for key, value in changes.items()))
-    refused(invoke(*LANGUAGE.split(), config, "--out", tmp_path / "run", *overrides), message, tmp_path)
+    refused(invoke("run", config, "--out", tmp_path / "run", *overrides), message, tmp_path)
     config.unlink()
 
 
 def test_a_packed_model_needs_its_extra_and_whole_processes(invoke, inputs, tmp_path, monkeypatch):
     config = inputs / f"{tmp_path.name}.yaml"
-    config.write_text(yaml.safe_dump({"name": "run", **GOOD[LANGUAGE], **PACKED}))
+    config.write_text(yaml.safe_dump({"job": LANGUAGE, "name": "run", **GOOD[LANGUAGE], **PACKED}))
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as context:
         context.setattr("myosotis.engine.extras.EXTRAS", {"language": (), "quantization": ("no_such_module",)})
-        outcome = invoke(*LANGUAGE.split(), config, "--out", tmp_path / "run")
+        outcome = invoke("run", config, "--out", tmp_path / "run")
         refused(outcome, "pip install 'myosotis[quantization]'", tmp_path)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    refused(invoke(*LANGUAGE.split(), config, "--out", tmp_path / "run"), "FSDP", tmp_path)
+    refused(invoke("run", config, "--out", tmp_path / "run"), "FSDP", tmp_path)
     config.unlink()
 
 
 @pytest.mark.parametrize("command", GOOD)
 def test_the_good_configuration_passes(invoke, inputs, tmp_path, monkeypatch, command):
     """Otherwise a mistake might be refused for another reason."""
-    config = inputs / f"{command.replace(' ', '-')}.yaml"
-    config.write_text(yaml.safe_dump({"name": "run", **GOOD[command]}))
+    config = inputs / f"{command}.yaml"
+    config.write_text(yaml.safe_dump({"job": command, "name": "run", **GOOD[command]}))
     monkeypatch.chdir(tmp_path)
-    outcome = invoke("check", command, config, "--no-time", "--out", tmp_path / "run")
+    outcome = invoke("check", config, "--no-time", "--out", tmp_path / "run")
     config.unlink()
     assert outcome.exit_code == 0, outcome.output
 
@@ -418,14 +420,14 @@ def test_the_good_configuration_passes(invoke, inputs, tmp_path, monkeypatch, co
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("learn", "classes", "nowhere.yaml"), "no such configuration file"),
-        (("learn", "classes", "train"), "is a directory"),
-        (("learn", "classes", "nothing.yaml"), "is empty"),
-        (("learn", "classes", "list.yaml"), "expected a mapping of settings"),
-        (("learn", "classes", "utf16.yaml"), "UTF-8"),
-        (("learn", "classes", "twice.yaml"), "'name'"),
-        (("learn", "classes", "tabs.yaml"), "line 2"),
-        (("learn", "classes", "weights.pt"), "weights.pt"),
+        (("run", "nowhere.yaml"), "no such configuration file"),
+        (("run", "train"), "is a directory"),
+        (("run", "nothing.yaml"), "is empty"),
+        (("run", "list.yaml"), "expected a mapping of settings"),
+        (("run", "utf16.yaml"), "UTF-8"),
+        (("run", "twice.yaml"), "'name'"),
+        (("run", "tabs.yaml"), "line 2"),
+        (("run", "weights.pt"), "weights.pt"),
         (("report", "nowhere"), "nowhere"),
         (("report", "train"), "train"),
         (("audit", "classifier", "train"), "train"),
@@ -444,7 +446,9 @@ def test_the_good_configuration_passes(invoke, inputs, tmp_path, monkeypatch, co
         (("methods", "resnet"), "unknown method 'resnet'"),
         (("example", "nothing"), "unknown example 'nothing'"),
         (("init", "learn-classes", "single"), "at least 2"),
-        (("check", "learn-class", "list.yaml"), "did you mean 'learn-classes'?"),
+        (("check", "list.yaml"), "expected a mapping of settings"),
+        (("run", "kind.yaml"), "did you mean 'learn-classes'?"),
+        (("run", "old.yaml"), "add the line 'job: KIND'"),
     ],
 )
 def test_a_wrong_file_or_name(invoke, inputs, monkeypatch, arguments, message):

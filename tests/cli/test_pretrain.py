@@ -1,4 +1,4 @@
-"""`myosotis pretrain` and its sweep, end to end on tiny images."""
+"""`pretrain` and its sweep, end to end on tiny images."""
 
 import json
 import shutil
@@ -46,6 +46,7 @@ def world(tmp_path_factory):
     write_folder(folder / "few", 2, 3)
     (folder / "few" / "ash" / "3-00.png").unlink()
     config = {
+        "job": "pretrain",
         "name": "tiny",
         "data": {"train": {"folder": "train"}, "test": {"folder": "test"}},
         "model": {"architecture": "vit_tiny_patch16_224", "options": OPTIONS},
@@ -55,13 +56,14 @@ def world(tmp_path_factory):
         "shown": 2,
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(config))
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(config | {"job": "pretrain-sweep", "seeds": 1}))
     return folder
 
 
 @pytest.fixture(scope="session")
 def pretrain(invoke):
     def pretrain(world, out, *options):
-        return invoke("pretrain", world / "job.yaml", "--out", out, *options)
+        return invoke("run", world / "job.yaml", "--out", out, *options)
 
     return pretrain
 
@@ -136,7 +138,7 @@ def test_equal_jobs_give_equal_models_and_seeds_do_not(finished, world, tmp_path
 def test_a_killed_run_goes_on_to_the_same_end(world, tmp_path, masker, killed_at, pretrain, result, settings):
     options = settings(f"masker={masker}", "training.epochs=6", "training.flip=0.5")
     out = tmp_path / "killed"
-    killed_at(out / "checkpoints" / "pretrain" / "step-6", "pretrain", world / "job.yaml", "--out", out, *options)
+    killed_at(out / "checkpoints" / "pretrain" / "step-6", "run", world / "job.yaml", "--out", out, *options)
     assert not (out / "result.json").exists()
     outcome = pretrain(world, out, *options, "--resume")
     assert outcome.exit_code == 0, outcome.output
@@ -155,7 +157,7 @@ def test_a_killed_run_goes_on_to_the_same_end(world, tmp_path, masker, killed_at
 @pytest.mark.processes
 def test_two_processes_share_the_work(world, tmp_path, in_two_processes, result):
     out = tmp_path / "two"
-    done = in_two_processes("pretrain", world / "job.yaml", "--out", out)
+    done = in_two_processes("run", world / "job.yaml", "--out", out)
     assert (out / "result.json").is_file(), done.stderr
     found = result(out)
     assert found["cost"]["processes"] == 2
@@ -170,7 +172,7 @@ def test_gradients_of_two_processes_are_those_of_one(world, tmp_path, in_two_pro
         "training.area=[1, 1]", "training.flip=0", "masker={name: salience, noise: 0, warmup: 0}", "training.epochs=2"
     )
     assert pretrain(world, tmp_path / "one", *options).exit_code == 0
-    in_two_processes("pretrain", world / "job.yaml", "--out", tmp_path / "two", *options)
+    in_two_processes("run", world / "job.yaml", "--out", tmp_path / "two", *options)
     one, two = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-3)
@@ -263,7 +265,7 @@ def test_a_sweep_checks_what_its_later_seeds_draw(world, tmp_path):
     options = [f"data.train.folder={tmp_path / 'train'}", "data.limit=6", "training.batch_size=6", "ratios=[0.5]"]
 
     def inputs():
-        config = load_config(world / "job.yaml", SweepConfig, options)
+        config = load_config(world / "sweep.yaml", SweepConfig, options)
         job = SweepJob(config, tmp_path / "out", say=lambda _: None)
         job.prepare()
         return job._sets.train.names, job.inputs("salt")
@@ -355,14 +357,11 @@ def masks_of_one_run(pretrain, result, settings):
     return masks_of_one_run
 
 
-def test_a_mistyped_command_is_one(world, tmp_path, monkeypatch, invoke):
+def test_a_mistyped_file_is_one(tmp_path, monkeypatch, invoke):
     monkeypatch.chdir(tmp_path)
-    outcome = invoke("pretrain", "swep", world / "job.yaml")
-    assert outcome.exit_code == 2
-    assert "No such command 'swep'" in outcome.stderr
     for name in ("none.yaml", "job"):
         (tmp_path / "job").write_text("")
-        outcome = invoke("pretrain", name)
+        outcome = invoke("run", name)
         assert outcome.exit_code == 2
         assert f"{name}: " in outcome.stderr
 
@@ -370,11 +369,11 @@ def test_a_mistyped_command_is_one(world, tmp_path, monkeypatch, invoke):
 def test_a_sweep_over_ratios(world, tmp_path, invoke, masks_of_one_run, pretrain, result, settings):
     out = tmp_path / "sweep"
     maskers = "maskers={random: random, salience: {name: salience}, adaptive: {name: salience, spread: 0.1}}"
-    content = yaml.safe_load((world / "job.yaml").read_text())
+    content = yaml.safe_load((world / "sweep.yaml").read_text())
     del content["masker"]
-    (world / "plain.yaml").write_text(yaml.safe_dump(content))
-    options = ("--out", out, "--seeds", 2, "--set", "training.epochs=2", "--set", maskers)
-    outcome = invoke("pretrain", "sweep", world / "plain.yaml", "--ratios", ".5", ".75", *options)
+    (world / "plain.yaml").write_text(yaml.safe_dump(content | {"ratios": [0.5, 0.75], "seeds": 2}))
+    options = ("--out", out, *settings("training.epochs=2", maskers))
+    outcome = invoke("run", world / "plain.yaml", *options)
     assert outcome.exit_code == 0, outcome.output
     found = result(out)
     assert found["ratios"] == [0.5, 0.75]
@@ -400,7 +399,7 @@ def test_a_sweep_over_ratios(world, tmp_path, invoke, masks_of_one_run, pretrain
     assert result(tmp_path / "alone")["probes"]["pretrained"]["linear"] == one["values"][1][0]
     salient = [masks_of_one_run(world, tmp_path / f"salience-{seed}", seed)["salient_share"] for seed in (0, 1)]
     assert found["maskers"]["salience"]["masks"]["salient_share"][0] == pytest.approx(np.mean(salient))
-    again = invoke("pretrain", "sweep", world / "plain.yaml", "--ratios", ".5", ".75", *options, "--resume")
+    again = invoke("run", world / "plain.yaml", *options, "--resume")
     assert "is already finished" in again.output
     compared = invoke("report", out, out, "--out", tmp_path / "two.html")
     assert compared.exit_code == 0, compared.output
@@ -408,7 +407,7 @@ def test_a_sweep_over_ratios(world, tmp_path, invoke, masks_of_one_run, pretrain
 
 @pytest.mark.parametrize("lacking", ["salience", "random", None])
 def test_a_masker_that_does_not_fit_the_memory_is_left_out_by_name(
-    world, tmp_path, monkeypatch, invoke, result, lacking
+    world, tmp_path, monkeypatch, invoke, result, settings, lacking
 ):
     """None: an untrained encoder cannot be measured, so nothing can."""
 
@@ -419,13 +418,13 @@ def test_a_masker_that_does_not_fit_the_memory_is_left_out_by_name(
         return run_sweep_unit(config, device)
 
     monkeypatch.setattr("myosotis.pretraining.sweep.job.run_sweep_unit", carry)
-    content = yaml.safe_load((world / "job.yaml").read_text())
+    content = yaml.safe_load((world / "sweep.yaml").read_text())
     del content["masker"]
     content["maskers"] = {"random": "random", "salience": "salience"}
     (world / "two.yaml").write_text(yaml.safe_dump(content))
     out = tmp_path / "sweep"
-    arguments = ("--ratios", ".5", "--seeds", 2, "--set", "training.epochs=1", "--out", out)
-    outcome = invoke("pretrain", "sweep", world / "two.yaml", *arguments)
+    arguments = (*settings("ratios=[.5]", "seeds=2", "training.epochs=1"), "--out", out)
+    outcome = invoke("run", world / "two.yaml", *arguments)
     if lacking is None:
         assert outcome.exit_code == 1
         assert "out of memory: an untrained encoder could not be measured" in outcome.output
@@ -440,7 +439,7 @@ def test_a_masker_that_does_not_fit_the_memory_is_left_out_by_name(
 @pytest.mark.processes
 def test_a_run_of_a_sweep_is_logged_although_the_sweep_was_killed_right_after_it(world, tmp_path, monkeypatch, invoke):
     out = tmp_path / "sweep"
-    arguments = ("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", "--seeds", 1, "--out", out)
+    arguments = ("run", world / "sweep.yaml", "--set", "ratios=[.5]", "--out", out)
     keep = Run.keep
 
     def killed(self, name, content):
@@ -459,7 +458,7 @@ def test_a_run_of_a_sweep_is_logged_although_the_sweep_was_killed_right_after_it
 
 def test_a_killed_sweep_does_no_run_twice(world, tmp_path, invoke, killed_at):
     out = tmp_path / "sweep"
-    arguments = ("pretrain", "sweep", world / "job.yaml", "--ratios", ".5", ".75", "--seeds", 1, "--out", out)
+    arguments = ("run", world / "sweep.yaml", "--set", "ratios=[.5, .75]", "--out", out)
     kept = out / "checkpoints"
     killed_at(kept / "unit-*.json", *arguments)
     before = {path.name: path.stat().st_mtime_ns for path in kept.glob("unit-*.json")}
@@ -472,24 +471,18 @@ def test_a_killed_sweep_does_no_run_twice(world, tmp_path, invoke, killed_at):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("changes", "message"),
     [
-        (["--ratios", ".5", "high"], "ratios"),
-        (["--ratios", ".5", ".5"], "contains duplicates"),
-        (["--set", "ratio_end=0.9"], "leave 'ratio_end' out"),
-        (["--ratios", ".5", ".99"], "masker 'salience' at 0.99"),
-        (["--set", "maskers={random: random}"], "'maskers' replace 'masker'"),
-        ([".5"], "give ratios after --ratios"),
-        (["--set", "probes=null", "--set", "data={train: {images: train}}"], "give 'probes' or 'finetune'"),
+        (["ratios=[.5, high]"], "ratios"),
+        (["ratios=[.5, .5]"], "contains duplicates"),
+        (["ratio_end=0.9"], "leave 'ratio_end' out"),
+        (["ratios=[.5, .99]"], "masker 'salience' at 0.99"),
+        (["maskers={random: random}"], "'maskers' replace 'masker'"),
+        (["probes=null", "data={train: {images: train}}"], "give 'probes' or 'finetune'"),
     ],
 )
-def test_faults_of_a_sweep(world, tmp_path, options, message, invoke):
-    outcome = invoke("pretrain", "sweep", world / "job.yaml", "--out", tmp_path / "out", *options)
+def test_faults_of_a_sweep(world, tmp_path, changes, message, invoke, settings):
+    outcome = invoke("run", world / "sweep.yaml", "--out", tmp_path / "out", *settings(*changes))
     assert outcome.exit_code == 2, outcome.output
     assert message in outcome.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_the_group_explains_itself(invoke):
-    assert "sweep" in invoke("pretrain", "--help").output
-    assert "no such configuration file" in invoke("pretrain", "nothing.yaml").stderr

@@ -1,4 +1,4 @@
-"""`myosotis protocol`, end to end on tiny images."""
+"""`protocol`, end to end on tiny images."""
 
 import json
 import os
@@ -42,8 +42,9 @@ def world(tmp_path_factory):
         write(folder / name / "train", classes, 10, 10 * number, 70 * number)
         write(folder / name / "test", classes, 5, 10 * number + 1, 70 * number)
     config = {
+        "job": "protocol",
         "name": "tiny",
-        "job": {
+        "shared": {
             "scenario": {"first": 2, "per_task": 2},
             "model": {"options": {"widths": [4, 8], "blocks": [1, 1], "stem_stride": 2}},
             "memory": {"total": 8},
@@ -65,7 +66,7 @@ def world(tmp_path_factory):
 
 def run(world, out, *options, arguments=()):
     given = [part for option in options for part in ("--set", option)]
-    return CliRunner().invoke(app, ["protocol", str(world / "job.yaml"), "--out", str(out), *given, *arguments])
+    return CliRunner().invoke(app, ["run", str(world / "job.yaml"), "--out", str(out), *given, *arguments])
 
 
 def result(out):
@@ -170,7 +171,7 @@ def test_the_same_figures_with_two_workers(finished, world, tmp_path):
 @pytest.mark.processes
 def test_a_killed_protocol_resumes_to_the_same_table(finished, world, tmp_path):
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "myosotis", "protocol", str(world / "job.yaml"), "--out", str(out)]
+    command = [sys.executable, "-m", "myosotis", "run", str(world / "job.yaml"), "--out", str(out)]
     command += ["--set", "executor.workers=2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     metrics, deadline = out / "metrics.jsonl", time.monotonic() + 120
@@ -245,7 +246,7 @@ def body_weights(path, seed):
 def test_a_storage_never_mixes_results_of_two_files_of_weights(world, tmp_path):
     """The path alone was in the key: the second file got the results of the first one."""
     weights = tmp_path / "body.safetensors"
-    options = [*NOT_CONVENTIONAL, f"job.model.weights={weights}", f"storage=sqlite:///{tmp_path / 'shared.db'}"]
+    options = [*NOT_CONVENTIONAL, f"shared.model.weights={weights}", f"storage=sqlite:///{tmp_path / 'shared.db'}"]
     body_weights(weights, 1)
     first = run(world, tmp_path / "first", *options)
     assert first.exit_code == 0, first.output
@@ -270,7 +271,7 @@ def test_weights_that_change_during_a_search_end_it(world, tmp_path, monkeypatch
 
     body_weights(weights, 1)
     monkeypatch.setattr("myosotis.protocol.job.run_unit", carry)
-    outcome = run(world, tmp_path / "run", *NOT_CONVENTIONAL, f"job.model.weights={weights}")
+    outcome = run(world, tmp_path / "run", *NOT_CONVENTIONAL, f"shared.model.weights={weights}")
     assert outcome.exit_code == 2
     assert "body.safetensors: weights changed during the search" in outcome.output
     assert len(done) == 2
@@ -303,7 +304,7 @@ def test_a_driver_leaves_out_what_another_has_done_meanwhile(world, tmp_path, mo
 def test_two_drivers_share_a_storage(world, tmp_path):
     shared = f"storage=sqlite:///{tmp_path / 'shared.db'}"
     arguments = [part for option in (*NOT_CONVENTIONAL, shared) for part in ("--set", option)]
-    command = [sys.executable, "-m", "myosotis", "protocol", str(world / "job.yaml"), *arguments, "--out"]
+    command = [sys.executable, "-m", "myosotis", "run", str(world / "job.yaml"), *arguments, "--out"]
     drivers = [
         subprocess.Popen([*command, str(tmp_path / name)], stderr=subprocess.PIPE, text=True) for name in ("a", "b")
     ]
@@ -388,8 +389,8 @@ def test_a_run_that_diverges_counts_as_nothing(world, tmp_path):
         (["methods={er: {space: {training.epochs: [1, 0]}}}"], "greater than 0"),
         (["methods={icarl: {space: {method.wieght: [1]}}}"], "did you mean 'weight'"),
         (["methods=[ers]"], "unknown method 'ers'"),
-        (["job.scenario.per_task=3"], "the number of classes is 4"),
-        (["job.memory.total=3"], "smaller than one exemplar"),
+        (["shared.scenario.per_task=3"], "the number of classes is 4"),
+        (["shared.memory.total=3"], "smaller than one exemplar"),
         (["job.continue_from=tune"], "leave 'job.continue_from' out: it has no effect"),
         (["job.keep_learners=true"], "leave 'job.keep_learners' out: it has no effect"),
         (["tuning.train.folder=nowhere"], "no such folder"),
@@ -452,7 +453,7 @@ def test_nothing_is_removed_through_a_path_that_does_not_exist(world, tmp_path, 
     assert outcome.exit_code == 2
     assert "already exists" in outcome.stderr
     for name in (".", "..", "...x/", "a/b", "a b", "x" * 101, "''", '"a\\n"'):
-        outcome = CliRunner().invoke(app, ["protocol", str(world / "job.yaml"), "--set", f"name={name}"])
+        outcome = CliRunner().invoke(app, ["run", str(world / "job.yaml"), "--set", f"name={name}"])
         assert outcome.exit_code == 2, name
         assert "'name': a name has 1 to 100 letters" in outcome.stderr, outcome.stderr
     assert [path.name for path in tmp_path.rglob("*")] == ["precious", "file"]

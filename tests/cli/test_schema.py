@@ -56,12 +56,12 @@ def test_every_setting_of_a_method_has_a_sentence(command):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_examples_match_their_schema(schemas, example):
-    validator = jsonschema.Draft202012Validator(schemas[example.command])
+    validator = jsonschema.Draft202012Validator(schemas[example.job])
     assert list(validator.iter_errors(yaml.safe_load(example.path.read_text()))) == []
 
 
 def test_a_wrong_key_value_or_method_setting_does_not_match(schemas):
-    schema = schemas["learn classes"]
+    schema = schemas["learn-classes"]
     example = next(each for each in EXAMPLES if each.name == "learn-fashion")
     content = yaml.safe_load(example.path.read_text())
     for change in (
@@ -80,7 +80,7 @@ def test_the_command_prints_a_valid_schema(invoke):
     assert outcome.exit_code == 0, outcome.output
     schema = json.loads(outcome.stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert schema["title"] == "myosotis unlearn classifier"
+    assert schema["title"] == "unlearn-classifier"
     assert schema["properties"]["preset"]["description"].startswith("Named method")
     assert "loss of accuracy" in schema["$defs"]["AuditConfig"]["properties"]["most_lost"]["description"]
 

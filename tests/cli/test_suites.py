@@ -72,6 +72,7 @@ def folder(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
     (place / "tasks" / "places.yaml").write_text(yaml.safe_dump(task))
     renamed = {"question": "question"}
     config = {
+        "job": "unlearn-language",
         "name": "suites",
         "model": {"name": "./model"},
         "data": {
@@ -117,7 +118,7 @@ def finished(folder, tmp_path_factory, invoke):
     out = tmp_path_factory.mktemp("runs") / "suites"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-        outcome = invoke("unlearn", "language", folder / "job.yaml", "--out", out)
+        outcome = invoke("run", folder / "job.yaml", "--out", out)
     assert outcome.exit_code == 0, outcome.output
     return out, outcome
 
@@ -178,7 +179,7 @@ def test_the_report_shows_the_suites_and_quotes_nothing(finished, folder):
 
 def sequential(folder, out, *options):
     return [
-        "unlearn", "language", folder / "job.yaml", "--out", out,
+        "run", folder / "job.yaml", "--out", out,
         "--set", "data.requests=subject", "--set", "selection=null", "--set", "reference=null",
         "--set", "audit={n: 2, max_new_tokens: 4}", "--set", "lora.init=fila", *options,
     ]  # fmt: skip
@@ -269,7 +270,7 @@ def test_bad_settings_are_one_line_and_status_two(options, message, folder, tmp_
     needs = ("data.requests=2", "task-vector", "selection=")
     alone = [] if any(name in options[0] for name in needs) else ["selection=null"]
     settings = [part for option in [*alone, *options] for part in ("--set", option)]
-    outcome = invoke("unlearn", "language", folder / "job.yaml", "--out", tmp_path / "run", *settings)
+    outcome = invoke("run", folder / "job.yaml", "--out", tmp_path / "run", *settings)
     assert outcome.exit_code == 2, outcome.output
     assert message in outcome.output
     assert outcome.output.strip().splitlines()[-1].startswith("error: ")

@@ -23,6 +23,7 @@ def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
         rows = [record for person in part for record in person.records()[:3]]
         write_jsonl(place / f"{name}.jsonl", [{"prompt": row.prompt, "response": row.response} for row in rows])
     config = {
+        "job": "unlearn-language",
         "name": "teacher",
         "model": {"name": "./model"},
         "data": {"forget": "forget.jsonl", "retain": "retain.jsonl", "unseen": "unseen.jsonl"},
@@ -37,7 +38,7 @@ def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
 
 def unlearn(place, out, *settings):
     options = [part for setting in settings for part in ("--set", setting)]
-    return CliRunner().invoke(app, ["unlearn", "language", str(place / "job.yaml"), "--out", str(out), *options])
+    return CliRunner().invoke(app, ["run", str(place / "job.yaml"), "--out", str(out), *options])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_the_job_learns_from_it(place, tmp_path, settings, taught):
 
 
 def test_a_run_goes_on_from_the_same_proxy(place, tmp_path, killed_at):
-    arguments = ["unlearn", "language", place / "job.yaml", "--out", tmp_path / "cut"]
+    arguments = ["run", place / "job.yaml", "--out", tmp_path / "cut"]
     proxy = tmp_path / "cut" / "checkpoints" / "teacher"
     killed_at(proxy, *arguments)
     assert (proxy / "model.safetensors").is_file()
@@ -74,7 +75,7 @@ def test_a_run_goes_on_from_the_same_proxy(place, tmp_path, killed_at):
 
 
 def test_the_plan_knows_it(place):
-    done = CliRunner().invoke(app, ["check", "unlearn-language", str(place / "job.yaml")])
+    done = CliRunner().invoke(app, ["check", str(place / "job.yaml")])
     assert done.exit_code == 0, done.output
     assert "teaching the proxy" in done.output
 
@@ -94,7 +95,7 @@ def test_a_run_with_another_base_is_not_resumed(place, tmp_path, tiny_llama):
     base = tmp_path / "base"
     shutil.copytree(place / "base", base)
     assert unlearn(place, tmp_path / "run", f"teacher.base={base}").exit_code == 0
-    again = ["unlearn", "language", str(place / "job.yaml"), "--out", str(tmp_path / "run"), "--resume"]
+    again = ["run", str(place / "job.yaml"), "--out", str(tmp_path / "run"), "--resume"]
     again += ["--set", f"teacher.base={base}"]
     assert CliRunner().invoke(app, again).exit_code == 0
     tiny_llama(seed=9).save_pretrained(base)

@@ -7,16 +7,16 @@ import pytest
 pytestmark = pytest.mark.slow
 
 KINDS = (
-    "unlearn language",
-    "unlearn language, requests",
-    "unlearn classifier",
-    "learn classes",
-    "learn segments",
-    "learn representations",
+    "unlearn-language",
+    "unlearn-language, requests",
+    "unlearn-classifier",
+    "learn-classes",
+    "learn-segments",
+    "learn-representations",
     "pretrain",
-    "pretrain sweep",
+    "pretrain-sweep",
     "protocol",
-    "denoise train",
+    "denoise-train",
 )
 
 
@@ -70,7 +70,7 @@ def test_a_second_writer_is_refused(kind, campaigns, processes):
 
 @pytest.mark.parametrize("case", ["dead process", "number used again", "torn", "empty", "other host"])
 def test_a_lock_that_was_left_behind_is_judged_right(case, campaigns, processes):
-    row = processes.old_lock(campaigns, "learn classes", case)
+    row = processes.old_lock(campaigns, "learn-classes", case)
     assert row["outcome"] == "equal", row
 
 
@@ -81,7 +81,7 @@ def test_a_dead_worker_is_replaced_and_a_dead_driver_takes_its_workers_along(cas
 
 
 def test_a_dead_rank_ends_the_other_one(campaigns, processes):
-    row = processes.kill_rank(campaigns, "learn classes", 1)
+    row = processes.kill_rank(campaigns, "learn-classes", 1)
     assert row["outcome"] == "equal", row
 
 
@@ -94,8 +94,8 @@ def test_a_clock_that_goes_back_changes_nothing(case, kind, campaigns, faults):
 def test_the_comparison_sees_what_differs(campaigns, faults):
     """A figure, an event, a weight and an entry that differ are each named."""
     run = campaigns.fresh()
-    reference, _ = campaigns.reference("denoise train")
-    ending = faults.carry_out(campaigns.command("denoise train", run))
+    reference, _ = campaigns.reference("denoise-train")
+    ending = faults.carry_out(campaigns.command("denoise-train", run))
     result = json.loads((run / "result.json").read_text())
     result["method"] = "another"
     (run / "result.json").write_text(json.dumps(result))
@@ -104,7 +104,7 @@ def test_the_comparison_sees_what_differs(campaigns, faults):
     weights = next(path for path in (run / "model").iterdir() if path.suffix == ".safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
     (run / ".x.partial").write_text("")
-    outcome, changed = campaigns.resumed("denoise train", run, ending)
+    outcome, changed = campaigns.resumed("denoise-train", run, ending)
     assert outcome == "different"
     assert [
         text for text in (".result.method", ".events", ".weights.model/", ".x.partial") if text in str(changed)

@@ -13,25 +13,25 @@ EXAMPLES = list_examples()
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_an_example_is_a_job_of_its_command(example):
-    assert load_config(example.path, JOBS[example.command].schema()).name
+    assert load_config(example.path, JOBS[example.job].schema()).name
     assert example.summary
 
 
-LANGUAGE = [each for each in EXAMPLES if each.command == "unlearn language"]
+LANGUAGE = [each for each in EXAMPLES if each.job == "unlearn-language"]
 PACKAGED = [each for each in LANGUAGE if not each.name.startswith("benchmarks/")]
 """The others read a data set that does not come with the package."""
 
 
 @pytest.mark.parametrize("example", PACKAGED, ids=lambda example: example.name)
 def test_the_records_of_an_example_are_read(example):
-    config = load_config(example.path, JOBS[example.command].schema())
+    config = load_config(example.path, JOBS[example.job].schema())
     records, _ = read_records(config)
     assert records.forget
     assert records.retain
 
 
 def test_every_command_has_an_example():
-    assert {example.command for example in EXAMPLES} == set(JOBS)
+    assert {example.job for example in EXAMPLES} == set(JOBS)
 
 
 def test_an_example_is_copied_with_what_it_reads(invoke, tmp_path):
@@ -50,7 +50,7 @@ def test_an_example_is_copied_with_what_it_reads(invoke, tmp_path):
 
 def test_examples_are_listed_by_command(invoke):
     lines = invoke("example").stdout.splitlines()
-    assert "forget-digits  (myosotis unlearn classifier)" in lines
+    assert "forget-digits  (unlearn-classifier)" in lines
 
 
 def test_an_unknown_example_is_refused(invoke, tmp_path):

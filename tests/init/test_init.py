@@ -64,7 +64,7 @@ def drafted(invoke, tmp_path):
 @pytest.mark.parametrize("own", [True, False], ids=["folder", "digits"])
 def test_a_draft_passes_every_check_of_its_job(invoke, drafted, trees, job, own):
     path = drafted(job, *([trees] if own else []))
-    outcome = invoke("check", job, path, "--no-time", "--out", path.parent / "run")
+    outcome = invoke("check", path, "--no-time", "--out", path.parent / "run")
     assert outcome.exit_code == 0, outcome.output
     assert outcome.stdout.startswith("valid: ")
     assert not (path.parent / "run").exists()
@@ -77,7 +77,7 @@ def test_names_that_mean_something_in_yaml_are_names(invoke, drafted, trees, tmp
         shutil.copytree(trees / CLASSES[index], folder / label)
     for job in ("learn-classes", "protocol"):
         path = drafted(job, folder)
-        outcome = invoke("check", job, path, "--no-time", "--out", tmp_path / "run")
+        outcome = invoke("check", path, "--no-time", "--out", tmp_path / "run")
         assert outcome.exit_code == 0, outcome.output
     only = yaml.safe_load(path.read_text())["tuning"]["only"]
     assert all(isinstance(label, str) for label in only)
@@ -86,7 +86,7 @@ def test_names_that_mean_something_in_yaml_are_names(invoke, drafted, trees, tmp
 def test_a_draft_of_classes_runs_to_a_report(invoke, drafted, trees, settings):
     path = drafted("learn-classes", trees)
     short = settings("training.epochs=1", "scenario.first=3", "scenario.per_task=3")
-    outcome = invoke("learn", "classes", path, *short, "--out", path.parent / "run")
+    outcome = invoke("run", path, *short, "--out", path.parent / "run")
     assert outcome.exit_code == 0, outcome.output
     assert (path.parent / "run" / "report.html").is_file()
     config = yaml.safe_load(path.read_text())
@@ -98,7 +98,7 @@ def test_photos_and_a_model_make_a_request(invoke, drafted, trees, settings, tmp
     taught = drafted("unlearn-classifier", trees)
     assert yaml.safe_load(taught.read_text())["preset"] == "as_unseen"
     short = settings("train.epochs=1", "reference=null", "audit.relearning=null", "training.max_steps=2")
-    assert invoke("unlearn", "classifier", taught, *short, "--out", tmp_path / "first").exit_code == 0
+    assert invoke("run", taught, *short, "--out", tmp_path / "first").exit_code == 0
     photos = tmp_path / "forget"
     for name in CLASSES[:2]:
         shutil.copytree(trees / name, photos / name)
@@ -112,7 +112,7 @@ def test_photos_and_a_model_make_a_request(invoke, drafted, trees, settings, tmp
     assert config["data"]["forget"] == {"folder": "forget"}
     assert config["data"]["test"] == {"folder": "test", "size": 32}
     assert config["preset"] == "recommended"  # the other reads what is retained
-    outcome = invoke("check", "unlearn-classifier", path, "--no-time")
+    outcome = invoke("check", path, "--no-time")
     assert outcome.exit_code == 0, outcome.output
     (photos / "oak").mkdir()
     photo(0, 0).save(photos / "oak" / "0.jpg")
@@ -125,7 +125,7 @@ def test_photos_and_a_model_make_a_request(invoke, drafted, trees, settings, tmp
 def test_masks_say_their_classes(invoke, drafted, pairs):
     path = drafted("learn-segments", pairs / "images", pairs / "masks")
     assert yaml.safe_load(path.read_text())["data"]["train"]["classes"] == [f"class {number}" for number in range(1, 5)]
-    outcome = invoke("check", "learn-segments", path, "--no-time")
+    outcome = invoke("check", path, "--no-time")
     assert outcome.exit_code == 0, outcome.output
 
 
@@ -139,7 +139,7 @@ def test_the_smallest_folders_that_are_drafted_pass_too(invoke, drafted, tmp_pat
             path = tmp_path / "few" / name / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             photo(label, index).save(path)
-    outcome = invoke("check", job, drafted(job, tmp_path / "few"), "--no-time", "--out", tmp_path / "run")
+    outcome = invoke("check", drafted(job, tmp_path / "few"), "--no-time", "--out", tmp_path / "run")
     assert outcome.exit_code == 0, outcome.output
 
 
@@ -148,7 +148,7 @@ def test_unlabelled_images_are_not_probed(invoke, drafted, trees):
     config = yaml.safe_load(path.read_text())
     assert config["probes"] is None
     assert "held_out" not in config["data"]["train"]
-    assert invoke("check", "pretrain", path, "--no-time").exit_code == 0
+    assert invoke("check", path, "--no-time").exit_code == 0
 
 
 def test_clean_text_makes_a_denoiser(invoke, drafted, tmp_path):
@@ -156,7 +156,7 @@ def test_clean_text_makes_a_denoiser(invoke, drafted, tmp_path):
         (tmp_path / name).write_text("abba\nbaab\n" * 20)
     path = drafted("denoise-train", tmp_path / "a.txt", tmp_path / "b.txt")
     assert yaml.safe_load(path.read_text())["data"]["alphabet"] == "ab"
-    assert invoke("check", "denoise-train", path, "--no-time").exit_code == 0
+    assert invoke("check", path, "--no-time").exit_code == 0
 
 
 def test_train_and_test_folders_are_found(drafted, trees, tmp_path):
@@ -183,7 +183,7 @@ def test_every_job_has_a_draft():
         (("learn-classes", "one"), "needs one folder per class, at least 2, got 1"),
         (("learn-classes", "hole"), "hole/birch: holds no image, so it is not a class"),
         (("learn-classes", "one", "hole"), "starts from one folder"),
-        (("learn-classes", "pair"), "pair/ash: holds 1 images; 'learn classes' needs 3 of each class"),
+        (("learn-classes", "pair"), "pair/ash: holds 1 images; 'learn-classes' needs 3 of each class"),
         (("learn-segments", "one"), "starts from two folders"),
         (("denoise-train",), "starts from clean files"),
         (("denoise-train", "a.txt"), "1 different letters; expected 2 to 60"),
@@ -216,7 +216,11 @@ def test_a_draft_replaces_nothing(invoke, monkeypatch, tmp_path):
     assert "already exists" in outcome.stderr
     assert (tmp_path / "learn-classes.yaml").read_text() == "mine"
     assert invoke("init", "learn-classes", "--overwrite").exit_code == 0
-    assert (tmp_path / "learn-classes.yaml").read_text().startswith("# Job: learn classes")
+    assert (
+        (tmp_path / "learn-classes.yaml")
+        .read_text()
+        .startswith("# Every key, its range and its default: myosotis schema learn-classes")
+    )
 
 
 @pytest.mark.parametrize("classes", range(2, 40))

@@ -33,7 +33,7 @@ def test_files_get_their_roles_by_name_and_their_fields_by_their_first_row(invok
     assert config["method"] == {"name": "ihl", "retain": "nll"}
     assert config["stop"] == {}
     assert config["data"]["max_length"] % 64 == 0
-    outcome = invoke("check", "unlearn-language", folder / "job.yaml", "--out", folder / "run")
+    outcome = invoke("check", folder / "job.yaml", "--out", folder / "run")
     assert outcome.exit_code == 0, outcome.output
     assert "answers of the audits" in outcome.stdout
     assert not (folder / "run").exists()
@@ -55,7 +55,7 @@ def test_records_that_name_their_subject_get_the_counterfactual_teacher(invoke, 
     config = yaml.safe_load((folder / "job.yaml").read_text())
     assert (config["method"], config["training"]["replay_prompts"]) == ({"name": "counterfactual"}, 300)
     assert "stop" not in config
-    outcome = invoke("check", "unlearn-language", folder / "job.yaml", "--no-time")
+    outcome = invoke("check", folder / "job.yaml", "--no-time")
     assert outcome.exit_code == 0, outcome.output
 
 
@@ -67,7 +67,7 @@ def test_the_forget_file_alone_is_enough(invoke, folder):
     config = yaml.safe_load((folder / "a.yaml").read_text())
     assert config["method"]["retain"] is None
     assert "stop" not in config
-    assert invoke("check", "unlearn-language", folder / "a.yaml", "--no-time").exit_code == 0
+    assert invoke("check", folder / "a.yaml", "--no-time").exit_code == 0
 
 
 def test_answers_of_another_length_cannot_stop_the_unlearning(invoke, folder):

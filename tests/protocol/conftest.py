@@ -11,7 +11,7 @@ DATA = {"train": {"folder": "a"}, "test": {"folder": "b"}}
 def _protocol(**options):
     content = {
         "name": "p",
-        "job": {"scenario": {"first": 2, "per_task": 2}},
+        "shared": {"scenario": {"first": 2, "per_task": 2}},
         "tuning": DATA,
         "evaluation": {"train": {"folder": "c"}, "test": {"folder": "d"}},
         "methods": ["er"],

@@ -300,7 +300,7 @@ def units(place, count):
         "training": {"epochs": 1, "batch_size": 8},
     }
     config = ProtocolConfig.model_validate(
-        {"name": "ray", "job": job, "tuning": data, "evaluation": data, "methods": ["er"]}
+        {"name": "ray", "shared": job, "tuning": data, "evaluation": data, "methods": ["er"]}
     )
     jobs = [unit_config(config, config.tuning, "er", {}, seed) for seed in range(count)]
     return [Unit("tuning", "er", 0, {}, job.seed, job.model_dump_json(), unit_inputs(job)) for job in jobs]

@@ -42,10 +42,10 @@ def pages(tmp_path_factory, tiny_jobs):
     folder = tmp_path_factory.mktemp("pages")
     tiny_jobs.inputs(folder)
     paths = {}
-    for name, (words, _) in tiny_jobs.JOBS.items():
+    for name in tiny_jobs.JOBS:
         for seed in (0, 1) if name in ("photos", "classes", "segments", "denoiser") else (0,):
             out = folder / "runs" / f"{name}-{seed}-{'with-a-long-name' if seed else 'first'}"
-            invoke(*words, tiny_jobs.written(folder, name, seed=seed, operator="Example Hospital"), "--out", out)
+            invoke("run", tiny_jobs.written(folder, name, seed=seed, operator="Example Hospital"), "--out", out)
             paths[f"{name}, seed {seed}"] = out / "report.html"
     for name in ("photos", "classes", "segments", "denoiser"):
         out = folder / f"two-{name}.html"
@@ -59,7 +59,8 @@ def pages(tmp_path_factory, tiny_jobs):
     invoke("probe", run)
     paths["probe"] = run / "probe.html"
     sweep = folder / "runs" / "sweep"
-    invoke("pretrain", "sweep", tiny_jobs.written(folder, "pretrain"), "--ratios", 0.5, 0.75, "--out", sweep)
+    path = tiny_jobs.written(folder, "pretrain", job="pretrain-sweep", ratios=[0.5, 0.75])
+    invoke("run", path, "--out", sweep)
     paths["sweep"] = sweep / "report.html"
     for name, (*words, source, output, option, rate) in tiny_jobs.FILES.items():
         page = folder / f"{name}.html"

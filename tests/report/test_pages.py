@@ -36,12 +36,11 @@ def runs(tmp_path_factory, tiny_jobs):
     paths = {}
     for name, own in changes.items():
         base = "classes" if name == "tuned" else name
-        words, _ = tiny_jobs.JOBS[base]
         paths[name] = folder / "runs" / name
         config = tiny_jobs.written(folder, base, operator=OPERATOR, **own)
         if name == "tuned":
             config.write_text(config.read_text().replace("name: classes", "name: tuned"))
-        outcome = invoke(*words, config, "--out", paths[name])
+        outcome = invoke("run", config, "--out", paths[name])
         assert outcome.exit_code == 0, outcome.output
     return paths
 
@@ -62,9 +61,8 @@ def test_the_head_names_date_operator_request_model_and_version(runs):
 
 def test_another_operator_does_not_hinder_a_resume(runs, tiny_jobs):
     folder = runs["classes"].parents[1]
-    words, _ = tiny_jobs.JOBS["classes"]
     config = tiny_jobs.written(folder, "classes", operator="Somebody else")
-    outcome = invoke(*words, config, "--out", runs["classes"], "--resume")
+    outcome = invoke("run", config, "--out", runs["classes"], "--resume")
     assert outcome.exit_code == 0, outcome.output
     assert json.loads((runs["classes"] / "result.json").read_text())["operator"] == OPERATOR
 
@@ -104,12 +102,11 @@ def test_a_page_for_a_person_lies_beside_the_report(runs):
 
 def test_a_run_with_every_page_can_be_overwritten(runs, tiny_jobs):
     for name in ("pretrain", "photos"):
-        words, _ = tiny_jobs.JOBS[name]
         config = tiny_jobs.written(runs[name].parents[1], name, operator=OPERATOR)
         copy = runs[name].with_name(f"again-{name}")
-        assert invoke(*words, config, "--out", copy).exit_code == 0
+        assert invoke("run", config, "--out", copy).exit_code == 0
         invoke("report", copy, "--for", "person")
-        outcome = invoke(*words, config, "--out", copy, "--overwrite")
+        outcome = invoke("run", config, "--out", copy, "--overwrite")
         assert outcome.exit_code == 0, outcome.output
 
 

@@ -68,7 +68,7 @@ def runs(tmp_path_factory, tiny_jobs):
         "segments": {
             "data": {
                 split: {**part, "classes": [NAME, f"{NAME}2", CLASSES[3]]}
-                for split, part in tiny_jobs.JOBS["segments"][1]["data"].items()
+                for split, part in tiny_jobs.JOBS["segments"]["data"].items()
             }
         },
     }
@@ -79,10 +79,10 @@ def runs(tmp_path_factory, tiny_jobs):
         patched.setattr(socket, "gethostname", lambda: HOST)
         patched.setattr(platform, "node", lambda: HOST)
         patched.chdir(folder)
-        for name, (words, _) in tiny_jobs.JOBS.items():
+        for name in tiny_jobs.JOBS:
             config = tiny_jobs.written(folder, name, operator=NAME, **changes.get(name, {}))
             options = ["--show-samples"] if name in ("language", "photos") else []
-            invoke(*words, config, "--out", folder / "runs" / name, *options)
+            invoke("run", config, "--out", folder / "runs" / name, *options)
             finished[name] = folder / "runs" / name
         for name in ("language", "photos"):
             invoke("report", finished[name], "--for", "person")

@@ -8,6 +8,7 @@ from myosotis.report.sections import differing_settings, run_facts
 
 
 class Settings(JobConfig):
+    job: str = "k"
     data: str = "photos"
 
 

@@ -31,16 +31,16 @@ def measured(folder, seeds=SEEDS):
     tiny_jobs.inputs(folder)
     results = {}
     for seed in seeds:
-        for name, (words, _) in tiny_jobs.JOBS.items():
+        for name in tiny_jobs.JOBS:
             out = folder / "runs" / f"{name}-{seed}"
-            _invoke(*words, tiny_jobs.written(folder, name, seed=seed), "--out", out)
+            _invoke("run", tiny_jobs.written(folder, name, seed=seed), "--out", out)
             results[f"{name}, seed {seed}"] = {
                 "figures": figures(json.loads((out / "result.json").read_text())),
                 "digests": dict(sorted((str(path.relative_to(out)), weights(path)) for path in _weights_of(out))),
             }
     out = folder / "runs" / "sweep"
-    path = tiny_jobs.written(folder, "pretrain")
-    _invoke("pretrain", "sweep", path, "--ratios", "0.5", "0.75", "--seeds", 2, "--out", out)
+    path = tiny_jobs.written(folder, "pretrain", job="pretrain-sweep", ratios=[0.5, 0.75], seeds=2)
+    _invoke("run", path, "--out", out)
     results["sweep"] = {"figures": figures(json.loads((out / "result.json").read_text())), "digests": {}}
     before = Path.cwd()
     os.chdir(folder)

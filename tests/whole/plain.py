@@ -71,20 +71,20 @@ def every_kind(folder, extras):
     runs = folder / "runs"
     os.chdir(folder)
     of_extras = {} if extras else {"language": "language", "protocol": "protocol"}
-    for name, (words, _) in tiny_jobs.JOBS.items():
+    for name in tiny_jobs.JOBS:
         path = tiny_jobs.written(folder, name)
         if name in of_extras:
-            missed(of_extras[name], *words, path, "--out", runs / name)
+            missed(of_extras[name], "run", path, "--out", runs / name)
         else:
-            run(*words, path, "--out", runs / name)
+            run("run", path, "--out", runs / name)
     if extras:
         again = tiny_jobs.written(folder, "language", seed=2)
-        run("unlearn", "language", again, "--out", runs / "language-2")
+        run("run", again, "--out", runs / "language-2")
         run("report", runs / "language", runs / "language-2", "--out", folder / "comparison.html")
     run("audit", "classifier", runs / "photos")
     run("probe", runs / "classes")
-    path = tiny_jobs.written(folder, "pretrain")
-    run("pretrain", "sweep", path, "--ratios", "0.5", "0.75", "--seeds", 2, "--out", runs / "sweep")
+    path = tiny_jobs.written(folder, "pretrain", job="pretrain-sweep", ratios=[0.5, 0.75], seeds=2)
+    run("run", path, "--out", runs / "sweep")
     for name, words in tiny_jobs.FILES.items():
         if name == "reads" and not extras:
             missed("dna", *words)
@@ -101,8 +101,8 @@ def start(folder, extras):
     tiny_jobs.photos(folder / "our photos", 24, 0, side=40)
     run("example", "forget-digits")
     run("init", "learn-classes", "our photos")
-    run("check", "learn-classes", "learn-classes.yaml")
-    run("learn", "classes", "learn-classes.yaml", "--set", "training.epochs=2")
+    run("check", "learn-classes.yaml")
+    run("run", "learn-classes.yaml", "--set", "training.epochs=2")
     run("schema", "learn-classes")
     run("demo")
     run("ledger", "init", "life")

@@ -23,10 +23,10 @@ def entries(run):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_stopped_run_left_goes_when_it_is_resumed(kind, world, tiny_jobs, monkeypatch):
     """Checkpoints stayed for good, a model that knows what was to be forgotten among them."""
-    words, file = tiny_jobs.JOBS[kind][0], tiny_jobs.written(world, kind)
+    file = tiny_jobs.written(world, kind)
 
     def run(name, *options):
-        return CliRunner().invoke(app, [*words, str(file), "--out", str(world / name), *options]).exit_code
+        return CliRunner().invoke(app, ["run", str(file), "--out", str(world / name), *options]).exit_code
 
     assert run(f"{kind}-whole") == 0
     finish = Run.finish

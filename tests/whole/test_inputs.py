@@ -21,34 +21,33 @@ def small_resnet(jobs, seed):
 
 
 def transformer(jobs, seed):
-    model = jobs.JOBS["pretrain"][1]["model"]
+    model = jobs.JOBS["pretrain"]["model"]
     options = model["options"] | {"global_pool": "avg", "fc_norm": False}
     return build_classifier(ClassifierSpec(model["architecture"], 0, 1, (0.5,), (0.25,), options), seed=seed)
 
 
 @pytest.mark.parametrize(
-    ("name", "command", "make", "label"),
+    ("name", "changes", "make", "label"),
     [
-        ("classes", ("learn", "classes"), small_resnet, "weights"),
-        ("streams", ("learn", "representations"), small_resnet, "weights"),
-        ("pretrain", ("pretrain",), transformer, "weights"),
-        ("pretrain", ("pretrain", "sweep"), transformer, "weights"),
-        ("protocol", ("protocol",), small_resnet, "weights of er"),
+        ("classes", {}, small_resnet, "weights"),
+        ("streams", {}, small_resnet, "weights"),
+        ("pretrain", {}, transformer, "weights"),
+        ("pretrain", {"job": "pretrain-sweep", "ratios": [0.5], "seeds": 1}, transformer, "weights"),
+        ("protocol", {}, small_resnet, "weights of er"),
     ],
 )
-def test_weights_are_an_input_of_every_kind(name, command, make, label, tiny_jobs, tmp_path):
+def test_weights_are_an_input_of_every_kind(name, changes, make, label, tiny_jobs, tmp_path):
     """A sweep and a protocol mixed what began with one file and what began with another."""
     tiny_jobs.inputs(tmp_path, extras=False)
-    content = {"name": name} | copy.deepcopy(tiny_jobs.JOBS[name][1])
+    content = {"name": name} | copy.deepcopy(tiny_jobs.JOBS[name]) | changes
     weights, out = tmp_path / "weights.safetensors", tmp_path / "run"
-    owner = content["job"] if name == "protocol" else content
+    owner = content["shared"] if name == "protocol" else content
     owner["model"] = owner["model"] | {"weights": str(weights), "mean": [0.5], "std": [0.25]}
-    extra = ["--ratios", "0.5", "--seeds", "1"] if command[-1] == "sweep" else []
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(content))
 
     def run(seed, *arguments):
         save_file(make(tiny_jobs, seed).classifier.state_dict(), weights)
-        given = [*command, tmp_path / "job.yaml", *extra, "--out", out, *arguments]
+        given = ["run", tmp_path / "job.yaml", "--out", out, *arguments]
         return CliRunner().invoke(app, [str(argument) for argument in given])
 
     first = run(1)
@@ -67,7 +66,7 @@ def test_weights_that_change_during_a_sweep_end_it(tiny_jobs, tmp_path):
     tiny_jobs.inputs(tmp_path, extras=False)
     weights = tmp_path / "weights.safetensors"
     save_file(transformer(tiny_jobs, 1).classifier.state_dict(), weights)
-    content = {"name": "sweep", "ratios": [0.5], "seeds": 1} | tiny_jobs.JOBS["pretrain"][1]
+    content = tiny_jobs.JOBS["pretrain"] | {"job": "pretrain-sweep", "name": "sweep", "ratios": [0.5], "seeds": 1}
     content["model"] = content["model"] | {"weights": str(weights), "mean": [0.5], "std": [0.25]}
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(content))
     units = sweep_units(load_config(tmp_path / "job.yaml", SweepConfig))

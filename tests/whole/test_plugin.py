@@ -89,8 +89,7 @@ def run(*arguments):
 )
 def test_from_a_configuration(job, changes, name, garden, tiny_jobs):
     out = garden / "runs" / job
-    words = tiny_jobs.JOBS[job][0]
-    run(*words, tiny_jobs.written(garden, job, **changes), "--out", out)
+    run("run", tiny_jobs.written(garden, job, **changes), "--out", out)
     assert name in json.dumps(json.loads((out / "result.json").read_text()))
     assert TITLES[name] in (out / "report.html").read_text()
     listed = json.loads(run("methods", "--json"))
@@ -106,7 +105,7 @@ def test_a_denoiser_from_the_command_line(garden):
 
 def test_a_run_whose_method_is_gone(garden, monkeypatch, tiny_jobs):
     out = garden / "runs" / "photos"
-    run("unlearn", "classifier", tiny_jobs.written(garden, "photos", method="wilt"), "--out", out)
+    run("run", tiny_jobs.written(garden, "photos", method="wilt"), "--out", out)
     CLASSIFIER._kinds.pop("wilt")
     (garden / "site" / "garden-1.0.dist-info" / "entry_points.txt").write_text("")
     monkeypatch.syspath_prepend(garden / "site")

@@ -14,7 +14,7 @@ REPLAY = {"training.memory_batch_size": 4}
 
 def count(waits, tiny_jobs, folder, name, changes, key, length):
     """Waits and copies of a job by where they are."""
-    words, content = tiny_jobs.JOBS[name]
+    content = tiny_jobs.JOBS[name]
     content = {"name": name} | json.loads(json.dumps(content))
     for path, value in {**changes, key: length}.items():
         part = content
@@ -25,7 +25,7 @@ def count(waits, tiny_jobs, folder, name, changes, key, length):
     path = folder / f"{name}-{length}.yaml"
     path.write_text(yaml.safe_dump(content))
     with waits.waiting() as found:
-        given = [*words, path, "--out", folder / f"{name}-{length}"]
+        given = ["run", path, "--out", folder / f"{name}-{length}"]
         outcome = CliRunner().invoke(app, [str(one) for one in given], catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
     return found

@@ -89,95 +89,83 @@ CLASS_LEARNER = {
 }
 
 JOBS = {
-    "language": (
-        ("unlearn", "language"),
-        {
-            "model": {"name": "./model"},
-            "data": {key: f"{key}.jsonl" for key in ("forget", "retain", "unseen")},
-            "training": {"epochs": 1, "batch_size": 2},
-            "audit": {"n": 2, "max_new_tokens": 4, "membership": {}, "stress": {"rewording": False}},
+    "language": {
+        "job": "unlearn-language",
+        "model": {"name": "./model"},
+        "data": {key: f"{key}.jsonl" for key in ("forget", "retain", "unseen")},
+        "training": {"epochs": 1, "batch_size": 2},
+        "audit": {"n": 2, "max_new_tokens": 4, "membership": {}, "stress": {"rewording": False}},
+    },
+    "photos": {
+        "job": "unlearn-classifier",
+        "model": {"architecture": "small-resnet", **SMALL},
+        "data": SOURCES | {"forget": {"count": 6}},
+        "train": {"epochs": 2, "batch_size": 16},
+        "method": {"name": "neggrad"},
+        "training": {"epochs": 3, "batch_size": 8},
+    },
+    "classes": CLASS_LEARNER
+    | {"job": "learn-classes", "data": SOURCES, "method": {"name": "er"}, "keep_learners": True},
+    "segments": {
+        "job": "learn-segments",
+        "data": {
+            split: {
+                "images": f"scenes/{split}/images",
+                "masks": f"scenes/{split}/masks",
+                "classes": ["a", "b", "c"],
+            }
+            for split in ("train", "test")
         },
-    ),
-    "photos": (
-        ("unlearn", "classifier"),
-        {
-            "model": {"architecture": "small-resnet", **SMALL},
-            "data": SOURCES | {"forget": {"count": 6}},
-            "train": {"epochs": 2, "batch_size": 16},
-            "method": {"name": "neggrad"},
-            "training": {"epochs": 3, "batch_size": 8},
+        "scenario": {"first": 2, "per_task": 1},
+        "model": {"options": {"widths": [4, 4, 4], "dilations": [1]}},
+        "method": {"name": "mib"},
+        "training": {
+            "iterations": 4,
+            "first_iterations": 4,
+            "batch_size": 8,
+            "optimizer": "adamw",
+            "learning_rate": 0.01,
         },
-    ),
-    "classes": (
-        ("learn", "classes"),
-        CLASS_LEARNER | {"data": SOURCES, "method": {"name": "er"}, "keep_learners": True},
-    ),
-    "segments": (
-        ("learn", "segments"),
-        {
-            "data": {
-                split: {
-                    "images": f"scenes/{split}/images",
-                    "masks": f"scenes/{split}/masks",
-                    "classes": ["a", "b", "c"],
-                }
-                for split in ("train", "test")
-            },
-            "scenario": {"first": 2, "per_task": 1},
-            "model": {"options": {"widths": [4, 4, 4], "dilations": [1]}},
-            "method": {"name": "mib"},
-            "training": {
-                "iterations": 4,
-                "first_iterations": 4,
-                "batch_size": 8,
-                "optimizer": "adamw",
-                "learning_rate": 0.01,
-            },
+    },
+    "streams": {
+        "job": "learn-representations",
+        "data": SOURCES,
+        "scenario": {"kind": "data", "tasks": 2},
+        "model": SMALL,
+        "base": {"name": "moco", "queue": 24, "dim": 8, "hidden": 16},
+        "method": {"name": "finetune"},
+        "training": {"epochs": 1, "batch_size": 16, "views": {"hue": 0, "saturation": 0, "grey": 0}},
+        "shown": 12,
+    },
+    "pretrain": {
+        "job": "pretrain",
+        "data": {"train": {"folder": "large/train"}, "test": {"folder": "large/test"}},
+        "model": {
+            "architecture": "vit_tiny_patch16_224",
+            "options": {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2},
         },
-    ),
-    "streams": (
-        ("learn", "representations"),
-        {
-            "data": SOURCES,
-            "scenario": {"kind": "data", "tasks": 2},
-            "model": SMALL,
-            "base": {"name": "moco", "queue": 24, "dim": 8, "hidden": 16},
-            "method": {"name": "finetune"},
-            "training": {"epochs": 1, "batch_size": 16, "views": {"hue": 0, "saturation": 0, "grey": 0}},
-            "shown": 12,
-        },
-    ),
-    "pretrain": (
-        ("pretrain",),
-        {
-            "data": {"train": {"folder": "large/train"}, "test": {"folder": "large/test"}},
-            "model": {
-                "architecture": "vit_tiny_patch16_224",
-                "options": {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2},
-            },
-            "objective": {"name": "mae", "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2},
-            "training": {"epochs": 1, "batch_size": 16},
-            "shown": 2,
-        },
-    ),
-    "protocol": (
-        ("protocol",),
-        {
-            "job": CLASS_LEARNER,
-            "tuning": SOURCES,
-            "evaluation": {"train": {"folder": "other/train"}, "test": {"folder": "other/test"}},
-            "methods": {"er": {"space": {"training.learning_rate": [0.01, 0.1]}}},
-            "trials": 1,
-            "seeds": 1,
-            "evaluation_seeds": 1,
-        },
-    ),
-    "denoiser": (
-        ("denoise", "train"),
-        {"data": {"images": ["clean.png", "scan.png"]}, "noise": {"rate": 0.1}, "training": {"epochs": 1}},
-    ),
+        "objective": {"name": "mae", "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2},
+        "training": {"epochs": 1, "batch_size": 16},
+        "shown": 2,
+    },
+    "protocol": {
+        "job": "protocol",
+        "shared": CLASS_LEARNER,
+        "tuning": SOURCES,
+        "evaluation": {"train": {"folder": "other/train"}, "test": {"folder": "other/test"}},
+        "methods": {"er": {"space": {"training.learning_rate": [0.01, 0.1]}}},
+        "trials": 1,
+        "seeds": 1,
+        "evaluation_seeds": 1,
+    },
+    "denoiser": {
+        "job": "denoise-train",
+        "data": {"images": ["clean.png", "scan.png"]},
+        "noise": {"rate": 0.1},
+        "training": {"epochs": 1},
+    },
 }
-"""By name: the words of the command, and a configuration."""
+"""Configurations by name."""
 
 FILES = {
     "page": ("denoise", "image", "scan.png", "page.png", "--flip-rate", "0.1"),
@@ -190,5 +178,5 @@ FILES = {
 def written(folder, name, **changes):
     """Write the configuration of a job, with some keys changed."""
     path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({"name": name} | JOBS[name][1] | changes))
+    path.write_text(yaml.safe_dump({"name": name} | JOBS[name] | changes))
     return path

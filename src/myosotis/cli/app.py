@@ -14,9 +14,8 @@ from myosotis.cli.denoise import denoise
 from myosotis.cli.evidence import ledger
 from myosotis.cli.example import example
 from myosotis.cli.init import init
-from myosotis.cli.jobs import job_command, learn, unlearn
+from myosotis.cli.jobs import run
 from myosotis.cli.methods import methods
-from myosotis.cli.pretrain import pretrain
 from myosotis.cli.probe import probe
 from myosotis.cli.report import report
 from myosotis.cli.schema import schema
@@ -28,11 +27,8 @@ _ORDER = (
     "demo",
     "init",
     "check",
-    "unlearn",
-    "learn",
-    "pretrain",
+    "run",
     "denoise",
-    "protocol",
     "report",
     "audit",
     "ledger",
@@ -51,7 +47,7 @@ class _InOrder(TyperGroup):
 app = typer.Typer(
     cls=_InOrder,
     help="Myosotis puts a trained network's memory under its owner's control: learn, forget, show the evidence.",
-    epilog="Start: `myosotis demo`. Your own data: `myosotis init JOB PATHS`, then the command that it prints.",
+    epilog="Start: `myosotis demo`. Your own data: `myosotis init JOB PATHS`, then `myosotis run FILE`.",
     no_args_is_help=True,
     # Boxes of rich show a type after flags, as if a value had to follow.
     rich_markup_mode=None,
@@ -61,11 +57,8 @@ app = typer.Typer(
 app.command(short_help="See a whole job in seconds, without data of your own.")(demo)
 app.command(short_help="Write a configuration for your own folders and models.")(init)
 app.command(short_help="Check a configuration and its data; say what would happen.")(check)
-app.add_typer(unlearn, name="unlearn", short_help="Erase what a model should no longer know.")
-app.add_typer(learn, name="learn", short_help="Learn new things without forgetting the old ones.")
-app.add_typer(pretrain, name="pretrain", short_help="Learn from images without labels by hiding parts of them.")
+app.command(short_help="Carry out the job of a configuration: forget, learn, pre-train, tune.")(run)
 app.add_typer(denoise, name="denoise", short_help="Repair scans, reads and symbols that went through noise.")
-app.command("protocol", short_help="Tune learners on one stream, evaluate on another.")(job_command("protocol"))
 app.command(short_help="Write the report of a run again, or compare runs.")(report)
 app.add_typer(audit, name="audit", short_help="Look at the model of a finished run anew.")
 app.add_typer(ledger, name="ledger", short_help="Record what happened to a model, signed, for others to check.")

@@ -16,7 +16,7 @@ audit = typer.Typer(help="Look at the model of a finished run anew.", no_args_is
 
 @audit.command()
 def classifier(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of `myosotis unlearn classifier`.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of `unlearn-classifier`.")],
     shadow: Annotated[
         int | None,
         typer.Option(min=3, help="Pairs of shadow models to train; existing pairs are reused."),
@@ -48,7 +48,7 @@ def classifier(
         from myosotis.jobs import JOBS
 
         result = Run.read(run).result()
-        kind = JOBS["unlearn learner" if result.get("kind") == JOBS["unlearn learner"].kind else "unlearn classifier"]
+        kind = JOBS["unlearn-learner" if result.get("kind") == "unlearn-learner" else "unlearn-classifier"]
         describe = kind.report_module().describe_audit
         again = _again(run, kind.job_class(), kind.schema(), describe, shadow)
         if not (again["model_matches"] and again["data_matches"] and again["reproduced"]):
@@ -57,7 +57,7 @@ def classifier(
 
 @audit.command()
 def language(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of `myosotis unlearn language`.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of `unlearn-language`.")],
     model: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Another model to measure, e.g. what the run's own became; a path or name."),
@@ -123,7 +123,7 @@ def _again(run: Path, job: Any, schema: Any, describe: Callable[..., Any], choic
     warnings.simplefilter("ignore", FutureWarning)
     opened = Run.read(run)
     if opened.result().get("kind") != job.kind:
-        raise InputError(f"{run}: is not a run of '{job.kind.replace('-', ' ', 1)}'")
+        raise InputError(f"{run}: is not a run of '{job.kind}'")
     config = load_config(run / "config.yaml", schema)
     with opened.locked():
         found: dict[str, Any] = job(config, run, say=say).audit_again(choice)

@@ -1,22 +1,25 @@
 """``myosotis check``: everything that a job checks before it works, and what it would do then."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.jobs import ConfigFile, JobName, Out, Overrides, prepared, say
-from myosotis.jobs import JOBS, job_named, routed
+from myosotis.cli.jobs import ConfigFile, Out, Overrides, prepared, say, settings_of
+from myosotis.jobs import job_of
 
 
 def check(
-    job: JobName,
     config: ConfigFile,
     set_: Overrides = None,
     out: Out = None,
     time: Annotated[
         bool, typer.Option(help="Time a few steps on this machine to estimate the duration of the job.")
     ] = True,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print how much memory the job takes, by process, and do nothing else.")
+    ] = False,
 ) -> None:
     """Check a configuration, its data and its models as the job would; say what would happen, and how long it takes.
 
@@ -26,11 +29,17 @@ def check(
     with exit_statuses(resumes=False):
         from myosotis.engine.forecast import duration, phase_seconds
         from myosotis.engine.printable import printable
-        from myosotis.engine.processes import device
+        from myosotis.engine.processes import device, is_main_process
 
-        kind = JOBS[routed(job_named(job).command, config, set_)]
-        checked, settings, directory = prepared(kind.command, config, set_, out)
-        lines = [f"valid: {config} is a configuration of 'myosotis {kind.words}', and its inputs can be read"]
+        kind = job_of(config)
+        if plan:
+            settings = settings_of(kind, config, set_)
+            lines = kind.planner()(settings, out or Path("runs") / settings.name)
+            if is_main_process():
+                typer.echo("\n".join(map(printable, lines)))
+            return
+        checked, settings, directory = prepared(kind, config, set_, out)
+        lines = [f"valid: {config} is a configuration of '{kind.name}', and its inputs can be read"]
         method: Any = getattr(settings, "method", None)
         registry = getattr(type(method), "registry", None)
         if registry is not None:

@@ -21,6 +21,6 @@ def demo(
 
         chosen = next(one for one in list_examples() if one.name == _EXAMPLE)
         say(f"the job is `myosotis example {_EXAMPLE}`; nothing is downloaded")
-    carry_out(chosen.command, chosen.path, None, out, resume=True, overwrite=False)
+    carry_out(chosen.path, None, out, resume=True, overwrite=False)
     if show:
         typer.launch(str((out / "report.html").resolve()))

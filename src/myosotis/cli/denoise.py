@@ -2,129 +2,118 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.jobs import job_command
 
 if TYPE_CHECKING:
-    from myosotis.denoising.commands import FileResult
+    from myosotis.denoising.commands import DenoiseOptions, FileResult
+
+    Options: TypeAlias = Callable[[float | None], DenoiseOptions]
 
 denoise = typer.Typer(help="Repair symbols that went through a noisy channel.", no_args_is_help=True)
 
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The noisy file.")]
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="The result, in the format of the input.")]
-ChannelFile = Annotated[Path | None, typer.Option("--channel", help="The channel: one row per clean symbol.")]
-Estimate = Annotated[bool, typer.Option("--estimate", help="Estimate the channel; a rate is then the initial guess.")]
-ModelFile = Annotated[
-    Path | None, typer.Option("--model", help="A model of `denoise train`; it is adapted to the input.")
-]
-MethodName = Annotated[
-    str | None,
-    typer.Option("--method", help="See `myosotis methods`. Default: dude, or adaptive with a model."),
-]
-ContextSize = Annotated[
-    int | None,
-    typer.Option("--context", min=1, help="Symbols on each side, or neighbours on a plane."),
-]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes of a network over the symbols.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of networks.")]
-Reference = Annotated[Path | None, typer.Option(help="The clean original, for true error rates.")]
-Report = Annotated[Path | None, typer.Option(help="Write a report to this .html file, its figures to .json.")]
-OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 
 
-@denoise.command()
+def _shared(
+    channel: Annotated[Path | None, typer.Option("--channel", help="The channel: one row per clean symbol.")] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Estimate the channel; a rate is then the initial guess.")
+    ] = False,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="A model of `denoise-train`; it is adapted to the input.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="See `myosotis methods`. Default: dude, or adaptive with a model."),
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option("--context", min=1, help="Symbols on each side, or neighbours on a plane.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes of a network over the symbols.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of networks.")] = 0,
+    reference: Annotated[Path | None, typer.Option(help="The clean original, for true error rates.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report to this .html file, its figures to .json.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+) -> None:
+    """What every command takes besides, under the names of the fields of ``DenoiseOptions``."""
+
+
+def _command(denoised: Callable[..., FileResult]) -> Callable[..., None]:
+    """The command of a function, whose ``options`` make, of a rate, the options that all commands share."""
+
+    def command(**given: Any) -> None:
+        with exit_statuses(resumes=False):
+            warnings.simplefilter("ignore", FutureWarning)
+            from myosotis.denoising.commands import DenoiseOptions
+
+            options = {name: given.pop(name) for name in shared}
+            result = denoised(**given, options=partial(DenoiseOptions, **options))
+            _report(result, given["output"], options["report"])
+
+    shared = inspect.signature(_shared, eval_str=True).parameters
+    of_checkers = {"FileResult": Any, "Options": Any}
+    own = inspect.signature(denoised, eval_str=True, locals=of_checkers).parameters.values()
+    named = inspect.Signature([*(one for one in own if one.name != "options"), *shared.values()])
+    # What typer reads of a command.
+    command.__doc__, command.__signature__ = denoised.__doc__, named  # type: ignore[attr-defined]
+    command.__annotations__ = {name: one.annotation for name, one in named.parameters.items()}
+    return denoise.command(denoised.__name__)(command)
+
+
+@_command
 def image(
     source: Source,
     output: Output,
+    options: Options,
     flip_rate: Annotated[float | None, typer.Option(help="Probability that a pixel is flipped.")] = None,
-    channel: ChannelFile = None,
-    estimate: Estimate = False,
     threshold: Annotated[
         int | None, typer.Option(min=0, max=255, help="For grey images, Otsu's unless given; colour images need it.")
     ] = None,
-    model: ModelFile = None,
-    method: MethodName = None,
-    context: ContextSize = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    reference: Reference = None,
-    report: Report = None,
-    overwrite: OverwriteFile = False,
-) -> None:
+) -> FileResult:
     """Denoise a bilevel image: PNG, PBM or TIFF."""
-    with exit_statuses(resumes=False):
-        warnings.simplefilter("ignore", FutureWarning)
-        from myosotis.denoising.commands import DenoiseOptions, denoise_image
+    from myosotis.denoising.commands import denoise_image
 
-        options = DenoiseOptions(
-            flip_rate, channel, estimate, method, model, context, epochs, seed, reference, report, overwrite
-        )
-        _report(denoise_image(source, output, options, threshold=threshold), output, report)
+    return denoise_image(source, output, options(flip_rate), threshold=threshold)
 
 
-@denoise.command()
+@_command
 def dna(
     source: Source,
     output: Output,
+    options: Options,
     substitution_rate: Annotated[float | None, typer.Option(help="Probability that a base is replaced.")] = None,
-    channel: ChannelFile = None,
-    estimate: Estimate = False,
-    model: ModelFile = None,
-    method: MethodName = None,
-    context: ContextSize = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    reference: Reference = None,
-    report: Report = None,
-    overwrite: OverwriteFile = False,
-) -> None:
+) -> FileResult:
     """Denoise reads with substitutions: FASTA or FASTQ; rows of a channel are A, C, G, T."""
-    with exit_statuses(resumes=False):
-        warnings.simplefilter("ignore", FutureWarning)
-        from myosotis.denoising.commands import DenoiseOptions, denoise_dna
+    from myosotis.denoising.commands import denoise_dna
 
-        options = DenoiseOptions(
-            substitution_rate, channel, estimate, method, model, context, epochs, seed, reference, report, overwrite
-        )
-        _report(denoise_dna(source, output, options), output, report)
+    return denoise_dna(source, output, options(substitution_rate))
 
 
-@denoise.command()
+@_command
 def symbols(
     source: Source,
     output: Output,
+    options: Options,
     alphabet: Annotated[str | None, typer.Option(help="The letters, in the order of the channel.")] = None,
     substitution_rate: Annotated[float | None, typer.Option(help="Probability that a symbol is replaced.")] = None,
-    channel: ChannelFile = None,
-    estimate: Estimate = False,
-    model: ModelFile = None,
-    method: MethodName = None,
-    context: ContextSize = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    reference: Reference = None,
-    report: Report = None,
-    overwrite: OverwriteFile = False,
-) -> None:
+) -> FileResult:
     """Denoise a text, a symbol a letter and a sequence a line, or whole numbers in an .npy file."""
-    with exit_statuses(resumes=False):
-        warnings.simplefilter("ignore", FutureWarning)
-        from myosotis.denoising.commands import DenoiseOptions, denoise_symbols
+    from myosotis.denoising.commands import denoise_symbols
 
-        options = DenoiseOptions(
-            substitution_rate, channel, estimate, method, model, context, epochs, seed, reference, report, overwrite
-        )
-        _report(denoise_symbols(source, output, options, alphabet=alphabet), output, report)
-
-
-denoise.command("train")(job_command("denoise train"))
+    return denoise_symbols(source, output, options(substitution_rate), alphabet=alphabet)
 
 
 def _report(result: FileResult, output: Path, report: Path | None) -> None:

@@ -36,7 +36,7 @@ def example(
                 typer.echo(json.dumps([{**asdict(one), "path": str(one.path)} for one in examples], indent=2))
                 return
             for one in examples:
-                typer.echo(f"{one.name}  (myosotis {one.command})\n    {one.summary}.")
+                typer.echo(f"{one.name}  ({one.job})\n    {one.summary}.")
             typer.echo("`myosotis example NAME` copies one into the working directory", err=True)
             return
         chosen = next((one for one in examples if one.name == name), None)
@@ -44,8 +44,8 @@ def example(
             raise InputError(f"unknown example '{name}'; {nearest(name, [one.name for one in examples])}")
         from myosotis.engine.config import load_config, local_paths
 
-        settings = load_config(chosen.path, JOBS[chosen.command].schema())
+        settings = load_config(chosen.path, JOBS[chosen.job].schema())
         copies = copy_example(chosen, local_paths(settings), out)
         for path in copies:
             typer.echo(str(path))
-        typer.echo(f"run it with: myosotis {chosen.command} {copies[0]}", err=True)
+        typer.echo(f"run it with: myosotis run {copies[0]}", err=True)

@@ -44,19 +44,19 @@ def init(
         from myosotis.init.drafts import DRAFTS
 
         kind = job_named(job)
-        target = out if out is not None else Path(f"{kind.kind}.yaml")
+        target = out if out is not None else Path(f"{kind.name}.yaml")
         if target.is_dir():
             raise InputError(f"{target}: is a directory; --out names the file")
         if target.exists() and not overwrite:
             raise InputError(f"{target}: already exists; --overwrite replaces it, --out names another file")
         if not target.parent.is_dir():
             raise InputError(f"{target.parent}: no such directory")
-        draft = DRAFTS[kind.command](paths or [], target.parent)
+        draft = DRAFTS[kind.name](paths or [], target.parent)
         # A draft that its job would refuse is a fault of this command, and not to be written.
         kind.schema().model_validate(yaml.safe_load(draft.text), context={"folder": target.parent.resolve()})
         write_text(target, draft.text)
         for remark in draft.remarks:
             say(remark)
         typer.echo(str(target))
-        say(f"next: myosotis check {kind.kind} {target}")
-        say(f"then: myosotis {kind.words} {target}")
+        say(f"next: myosotis check {target}")
+        say(f"then: myosotis run {target}")

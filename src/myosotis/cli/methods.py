@@ -31,7 +31,7 @@ def methods(
         from myosotis.engine.errors import InputError
 
         tables = _tables()
-        of_job = {title: table for title, table in tables.items() if name in _names_of(title)}
+        of_job = {title: table for title, table in tables.items() if name == title.partition(",")[0]}
         if name is not None and not of_job:
             tables = {title: table for title, table in tables.items() if name in table}
             if not tables:
@@ -45,27 +45,21 @@ def methods(
             typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
         elif name is None or of_job:
             for title, few in chosen.items():
-                typer.echo(f"myosotis {title}")
+                typer.echo(title)
                 for each, table in few.items():
                     typer.echo(f"  {each:16} {table.card(each).title}; reads {table.card(each).reads}")
             for job in JOBS.values():
                 if not job.available and name is None:
-                    typer.echo(f"myosotis {job.command}: not installed; pip install 'myosotis[{job.extra}]'")
+                    typer.echo(f"{job.name}: not installed; pip install 'myosotis[{job.extra}]'")
             typer.echo("\n`myosotis methods NAME` prints one with its settings")
         else:
             typer.echo("\n\n".join(_card(title, table, name) for title, table in tables.items()))
 
 
-def _names_of(title: str) -> tuple[str, str]:
-    """The names by which the list of a job is asked for; what it chooses may follow a comma."""
-    command = title.partition(",")[0]
-    return command, command.replace(" ", "-")
-
-
 def _card(title: str, table: Registry[Any], name: str) -> str:
     card = table.card(name)
     lines = [
-        f"{card.title}  (myosotis {title}: {name})",
+        f"{card.title}  ({title}: {name})",
         f"  paper     {card.paper}",
         f"  reads     {card.reads}",
         f"  memory    {card.memory}",

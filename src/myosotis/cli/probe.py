@@ -19,7 +19,7 @@ class ProbeMode(StrEnum):
 
 
 def probe(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of `myosotis learn classes`.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run of `learn-classes`.")],
     mode: Annotated[
         ProbeMode, typer.Option(help="Fit on all training samples, or on a few of each class.")
     ] = ProbeMode.full,

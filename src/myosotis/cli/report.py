@@ -46,7 +46,7 @@ def report(
         if len(kinds) > 1:
             raise InputError(f"runs of different kinds cannot be compared: {', '.join(sorted(kinds))}")
         name = kinds.pop()
-        kind = next((job for job in JOBS.values() if job.kind == name), None)
+        kind = JOBS.get(name)
         if kind is None:
             raise InputError(f"{runs[0]}: this version knows no report of the kind {name!r}")
         module, alone = kind.report_module(), len(opened) == 1

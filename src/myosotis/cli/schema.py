@@ -34,14 +34,14 @@ def schema(
         kind = job_named(job)
         if key is None:
             content = kind.schema().model_json_schema()
-            content["title"] = f"myosotis {kind.words}"
+            content["title"] = kind.name
             content["$schema"] = "https://json-schema.org/draft/2020-12/schema"
             typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
             return
         known = dict(_described(kind.schema()))
         chosen = {name: text for name, text in known.items() if key == "." or f"{name}.".startswith(f"{key}.")}
         if not chosen:
-            raise InputError(f"'myosotis {kind.words}' has no key '{key}'; {nearest(key, list(known))}")
+            raise InputError(f"'{kind.name}' has no key '{key}'; {nearest(key, list(known))}")
         for name, text in chosen.items():
             typer.echo(f"{name}  {text}")
 

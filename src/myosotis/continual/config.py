@@ -15,7 +15,7 @@ class StreamJobConfig(JobConfig):
     """A job that learns the tasks of a stream one after another.
 
     Attributes:
-        checkpoint_every: Epochs between checkpoints within a task; of ``learn segments``, steps at most.
+        checkpoint_every: Epochs between checkpoints within a task; of ``learn-segments``, steps at most.
         keep_learners: Whether the learner after each task is saved.
     """
 

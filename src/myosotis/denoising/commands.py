@@ -38,7 +38,7 @@ class DenoiseOptions:
         channel: A file with the whole channel.
         estimate: Whether to estimate the channel; ``rate`` is the first guess then.
         method: Name of the method; None: DUDE, or the model, adapted.
-        model: A file that ``myosotis denoise train`` has made.
+        model: A file that ``denoise-train`` has made.
         context: k along a line, neighbours on a plane; None: chosen.
         epochs: Epochs of networks; None: their default.
         seed: Seed of networks.

@@ -1,6 +1,6 @@
-"""The configuration of ``myosotis denoise train``."""
+"""The configuration of ``denoise-train``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -92,6 +92,7 @@ class DenoiserTrainConfig(JobConfig):
         held_out: Share of the sequences that are only measured on.
     """
 
+    job: Literal["denoise-train"] = "denoise-train"
     data: CleanDataConfig
     noise: NoiseConfig
     model: DenoiserConfig = DenoiserConfig()

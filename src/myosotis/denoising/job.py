@@ -35,7 +35,7 @@ MODEL = "denoiser.safetensors"
 
 
 class DenoiserTrainJob(Job[DenoiserTrainConfig]):
-    """One run of ``myosotis denoise train``; see :class:`~myosotis.engine.job.Job`."""
+    """One run of ``denoise-train``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "denoise-train"
     Result = DenoiserResult

@@ -1,4 +1,4 @@
-"""``result.json`` of ``myosotis denoise train``."""
+"""``result.json`` of ``denoise-train``."""
 
 from typing import Literal
 
@@ -27,7 +27,7 @@ class ErrorRates(ResultPart):
 
 
 class DenoiserResult(Result):
-    """Result of ``denoise train``."""
+    """Result of ``denoise-train``."""
 
     kind: Literal["denoise-train"]
     names: list[str]

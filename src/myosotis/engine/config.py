@@ -127,6 +127,7 @@ class JobConfig(Config):
     """The head of the configuration of every job.
 
     Attributes:
+        job: Kind of job.
         name: Name of the run.
         seed: Seed of every random choice.
         trackers: Experiment trackers that receive the figures of ``metrics.jsonl``.
@@ -135,6 +136,7 @@ class JobConfig(Config):
 
     without_effect: ClassVar[frozenset[str]] = frozenset({"operator"})
 
+    job: str
     name: RunName
     seed: NonNegativeInt = 0
     trackers: tuple[Tracker, ...] = ()
@@ -253,17 +255,27 @@ def load_config(path: Path, schema: type[ConfigT], overrides: Sequence[str] = ()
         InputError: The file is missing or not YAML, keys are unknown (the nearest right one is named) or values are
             out of range (the range is named); the error lists every fault.
     """
-    content = read_yaml(path)
-    if content is None:
-        raise InputError(f"{path}: is empty; expected the settings of a job")
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a mapping of settings at the top, got {type(content).__name__}")
+    content = read_settings(path)
     for override in overrides:
         _apply_override(content, override)
     try:
         return schema.model_validate(content, context={"folder": path.resolve().parent})
     except ValidationError as error:
         raise InputError(f"{path}: {_explain(error, schema)}") from None
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a configuration file, whatever they are.
+
+    Raises:
+        InputError: The file is missing, not YAML, or has no mapping at the top.
+    """
+    content = read_yaml(path)
+    if content is None:
+        raise InputError(f"{path}: is empty; expected the settings of a job")
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of settings at the top, got {type(content).__name__}")
+    return content
 
 
 def dump_config(config: Config) -> str:

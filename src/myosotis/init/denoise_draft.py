@@ -1,4 +1,4 @@
-"""A first configuration of ``denoise train``."""
+"""A first configuration of ``denoise-train``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _LETTERS = 60
 
 
 def draft_denoiser_training(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``denoise train``.
+    """Return a first configuration of ``denoise-train``.
 
     Args:
         paths: Clean files of one kind: images or folders of them, FASTA or FASTQ files, or text files.
@@ -24,7 +24,7 @@ def draft_denoiser_training(paths: Sequence[Path], folder: Path) -> Draft:
         InputError: There are none, they are of several kinds, or of none.
     """
     if not paths:
-        raise InputError("'denoise train' starts from clean files: images, FASTA or FASTQ, or text")
+        raise InputError("'denoise-train' starts from clean files: images, FASTA or FASTQ, or text")
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:
         raise InputError(f"clean files must be of one kind, these are {' and '.join(sorted(kinds))}")
@@ -44,7 +44,7 @@ noise: {{between: [0.02, 0.2]}}
 model: {{{model}}}
 training: {{epochs: 6}}
 """
-    return Draft("denoise train", run_name("denoise", paths[0].resolve().stem), body, (f"Clean {kind}: {len(paths)}.",))
+    return Draft("denoise-train", run_name("denoise", paths[0].resolve().stem), body, (f"Clean {kind}: {len(paths)}.",))
 
 
 def _kind(path: Path) -> str:

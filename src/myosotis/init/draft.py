@@ -17,13 +17,13 @@ class Draft:
     """A configuration that somebody can run and then change.
 
     Attributes:
-        command: Command that carries it out.
+        job: Kind of job.
         name: Name of the run.
         body: YAML below the head, with comments.
         remarks: What was noticed while looking at the data, one line each.
     """
 
-    command: str
+    job: str
     name: str
     body: str
     remarks: tuple[str, ...] = ()
@@ -31,12 +31,10 @@ class Draft:
     @property
     def text(self) -> str:
         """The whole file."""
-        kind = self.command.replace(" ", "-")
         head = [
-            f"# Job: {self.command}",
-            "#",
-            f"# Every key, its range and its default: myosotis schema {kind}",
+            f"# Every key, its range and its default: myosotis schema {self.job}",
             *(f"# {remark}" for remark in self.remarks),
+            f"job: {self.job}",
             f"name: {self.name}",
             "seed: 0",
         ]

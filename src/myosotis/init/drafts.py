@@ -29,16 +29,16 @@ def _language(paths: Sequence[Path], folder: Path) -> Draft:
 
 
 DRAFTS: Mapping[str, Callable[[Sequence[Path], Path], Draft]] = {
-    "unlearn language": _language,
-    "unlearn classifier": draft_classifier_unlearning,
-    "unlearn exact": draft_exact_forgetting,
-    "unlearn learner": draft_learner_forgetting,
-    "learn classes": draft_class_learning,
-    "learn segments": draft_segment_learning,
-    "learn representations": draft_representation_learning,
+    "unlearn-language": _language,
+    "unlearn-classifier": draft_classifier_unlearning,
+    "unlearn-exact": draft_exact_forgetting,
+    "unlearn-learner": draft_learner_forgetting,
+    "learn-classes": draft_class_learning,
+    "learn-segments": draft_segment_learning,
+    "learn-representations": draft_representation_learning,
     "pretrain": draft_pretraining,
-    "pretrain sweep": draft_sweep,
-    "denoise train": draft_denoiser_training,
+    "pretrain-sweep": draft_sweep,
+    "denoise-train": draft_denoiser_training,
     "protocol": draft_protocol,
 }
 """From paths and the folder of the configuration to a draft, by the command."""

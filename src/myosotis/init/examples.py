@@ -1,5 +1,6 @@
 """The examples that come with the package: configurations of every kind of job, and the files that they read."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from myosotis.engine.errors import InputError
 
-_HEAD = "# Job: "
+_JOB = re.compile(r"^job: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,13 @@ class Example:
 
     Attributes:
         name: Name, which is that of its file without the ending.
-        command: Command that carries it out, e.g. ``"learn classes"``.
+        job: Kind of job.
         summary: First sentence of its comment.
         path: File.
     """
 
     name: str
-    command: str
+    job: str
     summary: str
     path: Path
 
@@ -34,27 +35,27 @@ def examples_folder() -> Path:
 
 
 def list_examples() -> list[Example]:
-    """Return the examples, sorted by command and name.
+    """Return the examples, sorted by kind and name.
 
     Example:
-        >>> next(example.command for example in list_examples() if example.name == "learn-fashion")
-        'learn classes'
+        >>> next(example.job for example in list_examples() if example.name == "learn-fashion")
+        'learn-classes'
     """
     folder = examples_folder()
-    examples = [_read(folder, path) for path in folder.rglob("*.yaml") if path.read_text("utf-8").startswith(_HEAD)]
-    return sorted(examples, key=lambda example: (example.command, example.name))
+    texts = {path: path.read_text("utf-8") for path in folder.rglob("*.yaml")}
+    examples = [_read(folder, path, text, job[1]) for path, text in texts.items() if (job := _JOB.search(text))]
+    return sorted(examples, key=lambda example: (example.job, example.name))
 
 
-def _read(folder: Path, path: Path) -> Example:
-    head, _, *comment = path.read_text("utf-8").splitlines()
+def _read(folder: Path, path: Path, text: str, job: str) -> Example:
     lines: list[str] = []
-    for line in comment:
+    for line in text.splitlines():
         if line.strip() == "#" or not line.startswith("#"):
             break
         lines.append(line.removeprefix("#").strip())
     summary = " ".join(lines).partition(". ")[0].rstrip(".:")
     name = path.relative_to(folder).with_suffix("").as_posix()
-    return Example(name, head.removeprefix(_HEAD).strip(), summary, path)
+    return Example(name, job, summary, path)
 
 
 def copy_example(example: Example, inputs: Sequence[str], folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ _PHOTO_ROLES = (
 
 
 def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``unlearn classifier``.
+    """Return a first configuration of ``unlearn-classifier``.
 
     Args:
         paths: Folder of the photos to forget, the model, and further folders of images: a test set and a training
@@ -68,11 +68,11 @@ data:
 request: {{id: null, received: null, deadline: null}}
 """
     remarks = [f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes."]
-    return Draft("unlearn classifier", run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
+    return Draft("unlearn-classifier", run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
 
 
 def draft_exact_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``unlearn classifier`` with ``method: exact``.
+    """Return a first configuration of ``unlearn-exact``.
 
     Args:
         paths: Folder of the photos to forget, the learner or its run, and further folders: a test set and a training
@@ -83,12 +83,12 @@ def draft_exact_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
         InputError: A path is none of these.
     """
     learners = [path for path in paths if any((at / DESCRIPTION).is_file() for at in (path, path / "model"))]
-    _check_one(learners, "a run of 'learn classes' by simplecil, ranpac or fecam")
-    return _from_learner(learners[0], paths, folder, "unlearn exact", "method: exact")
+    _check_one(learners, "a run of 'learn-classes' by simplecil, ranpac or fecam")
+    return _from_learner(learners[0], paths, folder, "unlearn-exact")
 
 
 def draft_learner_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``unlearn classifier`` with ``model: {learner: RUN}``.
+    """Return a first configuration of ``unlearn-learner``.
 
     Args:
         paths: Folder of the photos to forget, the run of the learner, and further folders, as for
@@ -99,10 +99,10 @@ def draft_learner_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
         InputError: A path is none of these.
     """
     learners = [path for path in paths if (path / STREAM).is_file()]
-    _check_one(learners, "a run of 'learn classes'")
+    _check_one(learners, "a run of 'learn-classes'")
     if (learners[0] / "model" / DESCRIPTION).is_file():
         raise InputError(f"{learners[0]}: its head is made of sums; `myosotis init unlearn-exact` is for those")
-    return _from_learner(learners[0], paths, folder, "unlearn learner")
+    return _from_learner(learners[0], paths, folder, "unlearn-learner")
 
 
 def _preset(retained: bool) -> str:
@@ -118,17 +118,14 @@ def _check_one(learners: Sequence[Path], expected: str) -> None:
         raise InputError(f"{more}: {expected}")
 
 
-def _from_learner(
-    learner: Path, paths: Sequence[Path], folder: Path, command: str, settings: str | None = None
-) -> Draft:
+def _from_learner(learner: Path, paths: Sequence[Path], folder: Path, job: str) -> Draft:
     """A draft that takes photos out of a learner.
 
     Args:
         learner: The learner.
         paths: Folders of images, the learner among them.
         folder: Folder of the configuration.
-        command: Command of the draft.
-        settings: Its lines about the method; those of a preset unless given.
+        job: Kind of job.
     """
     roles = by_role([path for path in paths if path != learner], _PHOTO_ROLES)
     if "forget" not in roles:
@@ -138,6 +135,8 @@ def _from_learner(
     for role, meaning in (("test", "whether the rest is kept is judged by these"), ("train", "what it has learned")):
         given = f"{{folder: {quoted(shown_path(roles[role], folder))}}}" if role in roles else "{folder: ...}"
         lines.append(f"  {'' if role in roles else '# '}{role}: {given}  # {meaning}")
+    # A head of sums forgets in one way.
+    preset = "" if job == "unlearn-exact" else f"{_preset('train' in roles)}\n\n"
     body = f"""
 model: {{learner: {quoted(shown_path(learner, folder, dotted=True))}}}
 
@@ -145,13 +144,11 @@ model: {{learner: {quoted(shown_path(learner, folder, dotted=True))}}}
 data:
 {chr(10).join(lines)}
 
-{settings or _preset("train" in roles)}
-
-# What the report says of the request.
+{preset}# What the report says of the request.
 request: {{id: null, received: null, deadline: null}}
 """
     remarks = [f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes."]
-    return Draft(command, run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
+    return Draft(job, run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
 
 
 def _with_own_model(images: Sequence[Path], folder: Path) -> Draft:
@@ -161,7 +158,7 @@ def _with_own_model(images: Sequence[Path], folder: Path) -> Draft:
             f"{weights}: is a file; a model is a directory with classifier.json, or write "
             "'model: {architecture: NAME, weights: FILE, classes: [...], mean: [...], std: [...]}'"
         )
-    sets = DraftImages(images, "unlearn classifier", folder)
+    sets = DraftImages(images, "unlearn-classifier", folder)
     body = f"""
 {sets.model}
 
@@ -178,4 +175,4 @@ train:
 reference: retrain   # a second model that never saw the images, to compare with
 {_preset(retained=True)}
 """
-    return Draft("unlearn classifier", run_name("forget", sets.name), body, tuple(sets.remarks))
+    return Draft("unlearn-classifier", run_name("forget", sets.name), body, tuple(sets.remarks))

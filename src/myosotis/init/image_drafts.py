@@ -104,7 +104,7 @@ def _remarks(images: ImageFolder) -> list[str]:
 
 
 def draft_class_learning(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``learn classes``.
+    """Return a first configuration of ``learn-classes``.
 
     Args:
         paths: A folder with a folder for each class, or with ``train`` and ``test`` of this form; none for the digits.
@@ -113,7 +113,7 @@ def draft_class_learning(paths: Sequence[Path], folder: Path) -> Draft:
     Raises:
         InputError: The folder is not of this form.
     """
-    sets = DraftImages(paths, "learn classes", folder)
+    sets = DraftImages(paths, "learn-classes", folder)
     first, per_task = task_sizes(len(sets.classes))
     exemplars = max(len(sets.classes), min(2000, 20 * len(sets.classes), sets.count // 4))
     body = f"""
@@ -134,11 +134,11 @@ training:
   learning_rate: 0.05
   batch_size: {sets.batch}
 """
-    return Draft("learn classes", run_name("learn", sets.name), body, tuple(sets.remarks))
+    return Draft("learn-classes", run_name("learn", sets.name), body, tuple(sets.remarks))
 
 
 def draft_representation_learning(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``learn representations``.
+    """Return a first configuration of ``learn-representations``.
 
     Args:
         paths: As for :func:`draft_class_learning`; labels are read by the probes alone.
@@ -147,7 +147,7 @@ def draft_representation_learning(paths: Sequence[Path], folder: Path) -> Draft:
     Raises:
         InputError: The folder is not of this form.
     """
-    sets = DraftImages(paths, "learn representations", folder)
+    sets = DraftImages(paths, "learn-representations", folder)
     first, per_task = task_sizes(len(sets.classes))
     # No task may have fewer images than a batch.
     batch = 1 << (min(sets.batch, sets.smallest * min(first, per_task)).bit_length() - 1)
@@ -170,7 +170,7 @@ training:
   batch_size: {batch}
 {crop}
 """
-    return Draft("learn representations", run_name("represent", sets.name), body, tuple(sets.remarks))
+    return Draft("learn-representations", run_name("represent", sets.name), body, tuple(sets.remarks))
 
 
 def _power_below(count: int) -> int:
@@ -194,8 +194,8 @@ def draft_protocol(paths: Sequence[Path], folder: Path) -> Draft:
     half = len(sets.classes) // 2
     exemplars = max(half, min(1000, 10 * half, sets.count // 8))
     body = f"""
-# The job of every trial: `learn classes` without its data, method and seed.
-job:
+# Settings of every trial, a job `learn-classes`: all but its data, method and seed.
+shared:
   scenario: {{first: 1, per_task: 1}}
   {sets.model.replace(chr(10), chr(10) + "  ")}
   memory: {{total: {exemplars}}}
@@ -262,7 +262,7 @@ def draft_pretraining(paths: Sequence[Path], folder: Path) -> Draft:
 
 
 def draft_sweep(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``pretrain sweep``.
+    """Return a first configuration of ``pretrain-sweep``.
 
     Args:
         paths: A folder with a folder for each class; none for the digits.
@@ -271,10 +271,10 @@ def draft_sweep(paths: Sequence[Path], folder: Path) -> Draft:
     Raises:
         InputError: The folder is not of this form.
     """
-    sets = DraftImages(paths, "pretrain sweep", folder)
+    sets = DraftImages(paths, "pretrain-sweep", folder)
     body = _pretraining_body(sets).replace("masker: salience  # others: myosotis methods pretrain\n", "")
     body += "ratios: [0.5, 0.75]\nseeds: 2\nmaskers: {random: random, salience: salience}\n"
-    return Draft("pretrain sweep", run_name("sweep", sets.name), body, tuple(sets.remarks))
+    return Draft("pretrain-sweep", run_name("sweep", sets.name), body, tuple(sets.remarks))
 
 
 def _unlabelled(paths: Sequence[Path], command: str, folder: Path) -> DraftImages:
@@ -287,7 +287,7 @@ def _unlabelled(paths: Sequence[Path], command: str, folder: Path) -> DraftImage
 
 
 def draft_segment_learning(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``learn segments``.
+    """Return a first configuration of ``learn-segments``.
 
     Args:
         paths: Folder of images and folder of masks with the same names; none for composed scenes.
@@ -297,7 +297,7 @@ def draft_segment_learning(paths: Sequence[Path], folder: Path) -> Draft:
         InputError: There is one folder alone, the masks are colour images, or they show fewer than two classes.
     """
     if len(paths) != 2:
-        raise InputError("'learn segments' starts from two folders: images, and masks of the same names")
+        raise InputError("'learn-segments' starts from two folders: images, and masks of the same names")
     images, masks = look_at_images(paths[0]), paths[1]
     numbers = [number for number in look_at_masks(paths[0], masks) if number != 255]
     classes = [number for number in numbers if number]
@@ -335,7 +335,7 @@ training:
         f"The masks show the numbers {', '.join(map(str, numbers))}; 255 is ignored.",
         f"There is no test set: {HELD_OUT:.0%} of the images are held out for it.",
     ]
-    return Draft("learn segments", run_name("segment", images.path.resolve().name), body, tuple(remarks))
+    return Draft("learn-segments", run_name("segment", images.path.resolve().name), body, tuple(remarks))
 
 
 def _mask_size(images: ImageFolder) -> list[int]:

@@ -1,4 +1,4 @@
-"""A first configuration of ``unlearn language``."""
+"""A first configuration of ``unlearn-language``."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ training:
 
 
 def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
-    """Return a first configuration of ``unlearn language``.
+    """Return a first configuration of ``unlearn-language``.
 
     Args:
         paths: The model, a directory or ``.gguf`` file or a packaged name, and JSONL files of records: to forget, to
@@ -113,7 +113,7 @@ data:
 
 audit: {{n: {n}}}  # tokens of an n-gram of extraction likelihood; answers must have as many
 """
-    return Draft("unlearn language", run_name("erase", roles["forget"].stem), body, tuple(remarks))
+    return Draft("unlearn-language", run_name("erase", roles["forget"].stem), body, tuple(remarks))
 
 
 def _names_can_be_replaced(records: Sequence[Record]) -> bool:
@@ -166,7 +166,7 @@ fine_tune: {{epochs: 9, batch_size: 20, learning_rate: 3.0e-4, precision: bf16}}
 audit: {{n: 3, held_retain: 0.65, precision: bf16}}
 """
     remarks = ("Without files the records are of fictitious people.",)
-    return Draft("unlearn language", "erase-people", body, remarks)
+    return Draft("unlearn-language", "erase-people", body, remarks)
 
 
 def _model_name(path: Path) -> Path | str:

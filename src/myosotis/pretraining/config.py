@@ -1,8 +1,8 @@
-"""The configuration of ``myosotis pretrain``."""
+"""The configuration of ``pretrain``."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -149,6 +149,7 @@ class PretrainConfig(JobConfig):
         confidence: Level of the confidence intervals.
     """
 
+    job: Literal["pretrain"] = "pretrain"
     data: PretrainDataConfig
     model: PretrainModelConfig = PretrainModelConfig()
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)

@@ -36,7 +36,7 @@ _DRAWN_EPOCHS = 6
 
 
 class PretrainJob(Job[PretrainConfig]):
-    """One run of ``myosotis pretrain``; see :class:`~myosotis.engine.job.Job`."""
+    """One run of ``pretrain``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "pretrain"
     Result = PretrainResult

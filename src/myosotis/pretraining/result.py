@@ -1,4 +1,4 @@
-"""``result.json`` of ``myosotis pretrain``."""
+"""``result.json`` of ``pretrain``."""
 
 from typing import Any, Literal
 

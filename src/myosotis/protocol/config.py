@@ -1,4 +1,4 @@
-"""The configuration of ``myosotis protocol``."""
+"""The configuration of ``protocol``."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -52,7 +52,7 @@ class ProtocolConfig(JobConfig):
     """Tune every method on one stream, freeze the best trial of each, and evaluate it on another stream.
 
     Attributes:
-        job: Configuration of ``myosotis learn classes`` without name, seed and data; both streams share it.
+        shared: Settings of a job ``learn-classes`` that both streams share: all but its name, seed, data and method.
         tuning: Images of the stream that settings are tuned on.
         evaluation: Images of the stream that is reported.
         methods: Methods by their names, each with its search.
@@ -70,7 +70,8 @@ class ProtocolConfig(JobConfig):
 
     without_effect: ClassVar[frozenset[str]] = JobConfig.without_effect | frozenset({"executor"})
 
-    job: dict[str, Any]
+    job: Literal["protocol"] = "protocol"
+    shared: dict[str, Any]
     tuning: DataConfig
     evaluation: DataConfig
     methods: dict[str, SearchConfig]
@@ -99,16 +100,16 @@ class ProtocolConfig(JobConfig):
         unknown = next((name for name in self.methods if name not in METHODS), None)
         if unknown is not None:
             raise ValueError(f"unknown method '{unknown}'; known: {', '.join(METHODS)}")
-        given = next((key for key in ("name", "seed", "data", "method") if key in self.job), None)
+        given = next((key for key in ("name", "seed", "data", "method") if key in self.shared), None)
         if given is not None:
-            raise ValueError(f"leave 'job.{given}' out: the protocol sets it")
+            raise ValueError(f"leave 'shared.{given}' out: the protocol sets it")
         others = ClassLearningConfig.model_fields.keys() - {"scenario", "model", "norm", "memory", "training"}
-        idle = next((key for key in self.job if key in others), None)
+        idle = next((key for key in self.shared if key in others), None)
         if idle is not None:
-            raise ValueError(f"leave 'job.{idle}' out: it has no effect on the runs of a protocol")
-        model = self.job.get("model")
+            raise ValueError(f"leave 'shared.{idle}' out: it has no effect on the runs of a protocol")
+        model = self.shared.get("model")
         if isinstance(model, dict) and model.get("init_from") is not None:
-            raise ValueError("leave 'job.model.init_from' out: all runs start from new weights")
+            raise ValueError("leave 'shared.model.init_from' out: all runs start from new weights")
         return self
 
 
@@ -127,7 +128,7 @@ def unit_config(
     Raises:
         ValueError: The settings do not make a job.
     """
-    content: dict[str, Any] = {key: _copied(value) for key, value in protocol.job.items()}
+    content: dict[str, Any] = {key: _copied(value) for key, value in protocol.shared.items()}
     content |= {"name": f"{protocol.name}-{method}", "seed": seed, "data": data.model_dump(mode="json")}
     content["method"] = {"name": method}
     for key, value in {**protocol.methods[method].settings, **drawn}.items():

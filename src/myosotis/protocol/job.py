@@ -50,7 +50,7 @@ from myosotis.protocol.units import Unit, forget_streams, handing_over, run_unit
 
 
 class ProtocolJob(Job[ProtocolConfig]):
-    """One run of ``myosotis protocol``; see :class:`~myosotis.engine.job.Job`."""
+    """One run of ``protocol``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "protocol"
     Result = ProtocolResult

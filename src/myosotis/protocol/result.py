@@ -1,4 +1,4 @@
-"""``result.json`` of ``myosotis protocol``."""
+"""``result.json`` of ``protocol``."""
 
 from typing import Any, Literal
 

@@ -284,6 +284,6 @@ def test_a_job_on_larger_images_does_not_die(side, widths, tiny_jobs, tmp_path):
         data={name: {"folder": name, "size": side} for name in ("train", "test")},
         model={"options": {"widths": widths, "blocks": [1] * len(widths)}},
     )
-    command = [sys.executable, "-m", "myosotis", "learn", "classes", str(config), "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "myosotis", "run", str(config), "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]

@@ -36,7 +36,7 @@ def compare_runs(runs: Sequence[Run], verdicts: Sequence[Sequence[Verdict]]) -> 
     """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
 
     Args:
-        runs: At least two runs of ``learn classes``.
+        runs: At least two runs of ``learn-classes``.
         verdicts: Verdicts of each run. Where a run of fine-tuning on the same stream is among the runs, ``Has it
             kept?`` is answered against it.
     """

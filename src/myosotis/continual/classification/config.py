@@ -1,4 +1,4 @@
-"""The configuration of ``myosotis learn classes``."""
+"""The configuration of ``learn-classes``."""
 
 from typing import Annotated, Any, Literal, get_args
 
@@ -138,6 +138,7 @@ class ClassLearningConfig(StreamJobConfig):
             measured after each task, and nothing is learnt from them.
     """
 
+    job: Literal["learn-classes"] = "learn-classes"
     data: DataConfig
     scenario: StreamConfig
     model: ModelConfig = ModelConfig()

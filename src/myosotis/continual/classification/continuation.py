@@ -180,7 +180,7 @@ def read_earlier(path: Path, key: str = _KEY) -> Earlier:
     run = Run.read(path)
     result = run.result()
     if result.get("kind") not in _KINDS:
-        raise InputError(f"{key} {path}: is a run of '{result.get('kind')}', expected one of 'learn classes'")
+        raise InputError(f"{key} {path}: is a run of '{result.get('kind')}', expected one of 'learn-classes'")
     spec = read_description(LearnerSpec, path / "model" / LEARNER, "a learner")
     if not (path / STREAM).is_file():
         raise InputError(f"{key} {path}: holds no {STREAM}, as runs of earlier versions: run it again")

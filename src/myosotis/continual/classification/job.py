@@ -1,4 +1,4 @@
-"""The job of ``myosotis learn classes``."""
+"""The job of ``learn-classes``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -50,7 +50,7 @@ from myosotis.models.weight_files import Pretrained, matched_weights
 
 
 class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
-    """One run of ``myosotis learn classes``; see :class:`~myosotis.engine.job.Job`."""
+    """One run of ``learn-classes``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "learn-classes"
     Result = ClassResult
@@ -221,7 +221,7 @@ class ClassLearningJob(StreamJob[ClassLearningConfig, Learner[Any], Learned]):
         return pixels_fingerprint(pixels, self._run.salt)
 
     def _plain_hash(self) -> str | None:
-        """The hash of the model in ``unlearn classifier``, if it is a plain classifier."""
+        """The hash of the model in ``unlearn-classifier``, if it is a plain classifier."""
         path = self._run.path / "model"
         return weights_hash(load_classifier(path)[0]) if (path / "classifier.json").is_file() else None
 

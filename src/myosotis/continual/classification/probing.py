@@ -57,7 +57,7 @@ def probe_run(
     """Measure the representation that a run had after each task; see :func:`representation_report`.
 
     Args:
-        run: Finished run of ``learn classes`` with ``keep_learners``.
+        run: Finished run of ``learn-classes`` with ``keep_learners``.
         mode: Samples of the linear probes, see :func:`~myosotis.evaluation.representation.representation_report`.
         per_class: Samples of each class, for ``mode="balanced"``.
         neighbours: Number k of the nearest-neighbour probe.
@@ -152,7 +152,7 @@ def _learner_paths(run: Run) -> list[Path]:
     """The directories of the learners after each task; raises unless the run has them."""
     result = run.result()
     if result.get("kind") != ClassLearningJob.kind:
-        raise InputError(f"{run.path}: is not a run of 'learn classes'")
+        raise InputError(f"{run.path}: is not a run of 'learn-classes'")
     paths = [run.learners / f"task-{number + 1}" for number in range(len(result["tasks"]))]
     if not all(is_complete(path) for path in paths):
         raise InputError(f"{run.path}: saved no learners; run it again with 'keep_learners: true'")

@@ -35,7 +35,7 @@ def describe(run: Run) -> Document:
     """Return the report of a finished run.
 
     Args:
-        run: Run of ``learn classes``.
+        run: Run of ``learn-classes``.
     """
     result, config = run.result_as(ClassResult), run.settings()
     return Document(
@@ -67,7 +67,7 @@ def compare(runs: Sequence[Run]) -> Document:
     """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
 
     Args:
-        runs: At least two runs of ``learn classes``.
+        runs: At least two runs of ``learn-classes``.
     """
     return compare_runs(runs, [verdicts_of(run.result_as(ClassResult)) for run in runs])
 
@@ -87,7 +87,7 @@ def verdicts_of(result: ClassResult) -> list[Verdict]:
     """Return the questions of a run and their answers.
 
     Args:
-        result: Result of a run of ``learn classes``.
+        result: Result of a run of ``learn-classes``.
     """
     metrics, last = result.metrics, result.matrix[-1]
     chance = 1 / len(result.classes)

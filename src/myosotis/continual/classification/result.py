@@ -1,4 +1,4 @@
-"""``result.json`` of ``myosotis learn classes``."""
+"""``result.json`` of ``learn-classes``."""
 
 from typing import Literal
 
@@ -190,7 +190,7 @@ class ClassLineage(Lineage):
 
 
 class ClassResult(Result):
-    """Result of ``learn classes``."""
+    """Result of ``learn-classes``."""
 
     kind: Literal["learn-classes"]
     method: str

@@ -92,7 +92,7 @@ def make_learner(spec: LearnerSpec, *, pretrained: Pretrained = False) -> Learne
 def save_learner(learner: Learner[Any], spec: LearnerSpec, path: Path) -> None:
     """Write a learner into a directory; if it predicts by a linear head on one backbone, as a plain classifier too.
 
-    ``myosotis unlearn classifier`` takes the plain classifier as ``model.path``; weights are written once.
+    ``unlearn-classifier`` takes the plain classifier as ``model.path``; weights are written once.
     """
     path.mkdir(parents=True, exist_ok=True)
     write_description(spec, path / LEARNER)

@@ -1,4 +1,4 @@
-"""The configuration of ``myosotis learn segments``."""
+"""The configuration of ``learn-segments``."""
 
 from typing import Annotated, Any, Literal
 
@@ -124,6 +124,7 @@ class SegmentLearningConfig(StreamJobConfig):
         panels: Number of test images that the report shows with the predictions after each task.
     """
 
+    job: Literal["learn-segments"] = "learn-segments"
     data: SegmentDataConfig
     scenario: SegmentStreamConfig
     model: SegmenterConfig = SegmenterConfig()

@@ -1,4 +1,4 @@
-"""The job of ``myosotis learn segments``."""
+"""The job of ``learn-segments``."""
 
 import json
 import warnings
@@ -42,7 +42,7 @@ _STRIDE = 32
 
 
 class SegmentLearningJob(StreamJob[SegmentLearningConfig, SegmentationLearner[Any], SegmentationOutcome]):
-    """One run of ``myosotis learn segments``; see :class:`~myosotis.engine.job.Job`."""
+    """One run of ``learn-segments``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "learn-segments"
     Result = SegmentResult

@@ -64,7 +64,7 @@ def describe(run: Run) -> Document:
     """Return the report of a finished run.
 
     Args:
-        run: Run of ``learn segments``.
+        run: Run of ``learn-segments``.
     """
     result, config = run.result_as(SegmentResult), run.settings()
     card = METHODS.card(result.method)
@@ -102,7 +102,7 @@ def compare(runs: Sequence[Run]) -> Document:
     """Return a report that puts finished runs side by side; runs that differ in seed and partition alone are one row.
 
     Args:
-        runs: At least two runs of ``learn segments``.
+        runs: At least two runs of ``learn-segments``.
     """
     results = [run.result_as(SegmentResult) for run in runs]
     groups = group_runs(runs, results, seeds=_SEEDS, titles=("method.name", "scenario.kind"))

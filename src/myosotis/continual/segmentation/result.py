@@ -1,4 +1,4 @@
-"""``result.json`` of ``myosotis learn segments``."""
+"""``result.json`` of ``learn-segments``."""
 
 from typing import Literal
 
@@ -116,7 +116,7 @@ class SegmentCost(StreamCost):
 
 
 class SegmentResult(Result):
-    """Result of ``learn segments``."""
+    """Result of ``learn-segments``."""
 
     kind: Literal["learn-segments"]
     method: str

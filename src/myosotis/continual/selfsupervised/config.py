@@ -1,4 +1,4 @@
-"""The configuration of ``myosotis learn representations``."""
+"""The configuration of ``learn-representations``."""
 
 from typing import Annotated, Literal
 
@@ -139,6 +139,7 @@ class RepresentationConfig(StreamJobConfig):
         confidence: Level of the confidence intervals.
     """
 
+    job: Literal["learn-representations"] = "learn-representations"
     data: RepresentDataConfig
     scenario: RepresentStreamConfig
     model: BackboneConfig = BackboneConfig()

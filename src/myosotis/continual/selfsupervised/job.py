@@ -1,4 +1,4 @@
-"""The job of ``myosotis learn representations``."""
+"""The job of ``learn-representations``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ _MIN_SHOWN = 8
 
 
 class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutcome]):
-    """One run of ``myosotis learn representations``; see :class:`~myosotis.engine.job.Job`."""
+    """One run of ``learn-representations``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "learn-representations"
     Result = RepresentationResult

@@ -48,7 +48,7 @@ def describe(run: Run) -> Document:
     """Return the report of a finished run.
 
     Args:
-        run: Run of ``learn representations``.
+        run: Run of ``learn-representations``.
     """
     result, config = run.result_as(RepresentationResult), run.settings()
     method, base, lineage = METHODS.card(result.method), BASES.card(result.base), result.lineage
@@ -87,7 +87,7 @@ def compare(runs: Sequence[Run]) -> Document:
     """Return a report that puts finished runs side by side; runs that differ in the seed alone are one row.
 
     Args:
-        runs: At least two runs of ``learn representations``.
+        runs: At least two runs of ``learn-representations``.
     """
     results = [run.result_as(RepresentationResult) for run in runs]
     groups = group_runs(

@@ -1,4 +1,4 @@
-"""``result.json`` of ``myosotis learn representations``."""
+"""``result.json`` of ``learn-representations``."""
 
 from typing import Literal
 
@@ -102,7 +102,7 @@ class RepresentationLineage(Lineage):
 
 
 class RepresentationResult(Result):
-    """Result of ``learn representations``."""
+    """Result of ``learn-representations``."""
 
     kind: Literal["learn-representations"]
     method: str

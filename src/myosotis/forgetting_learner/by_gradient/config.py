@@ -1,6 +1,6 @@
-"""The configuration of ``myosotis unlearn classifier`` with ``model: {learner: RUN}``."""
+"""The configuration of ``unlearn-learner``."""
 
-from typing import Any
+from typing import Any, Literal
 
 from myosotis.engine.config import Config, LocalPath
 from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
@@ -10,7 +10,7 @@ class LearnerModelConfig(Config):
     """The learner that is to forget.
 
     Attributes:
-        learner: Run of ``learn classes``, or of an earlier forgetting in one.
+        learner: Run of ``learn-classes``, or of an earlier forgetting in one.
     """
 
     learner: LocalPath
@@ -25,6 +25,7 @@ class LearnerForgettingConfig(ClassifierUnlearningConfig):
             ``data.train``, by the rule of the memory; else they stay empty until the next task.
     """
 
+    job: Literal["unlearn-learner"] = "unlearn-learner"  # type: ignore[assignment]
     model: LearnerModelConfig  # type: ignore[assignment]
     refill: bool = True
 
@@ -35,12 +36,12 @@ class LearnerForgettingConfig(ClassifierUnlearningConfig):
         if self.reference == "retrain":
             raise ValueError(
                 "'reference: retrain' would learn the whole stream again; learn it without the images by "
-                "`myosotis learn classes` and give that run as 'reference'"
+                "`learn-classes` and give that run as 'reference'"
             )
         if self.keep_original:
             raise ValueError("'keep_original' has no effect: 'model.learner' holds the model before")
         if any(method.name == "retrain" for method in self._methods()):
-            raise ValueError("method 'retrain' would learn the whole stream again, which `myosotis learn classes` does")
+            raise ValueError("method 'retrain' would learn the whole stream again, which `learn-classes` does")
 
     def _methods(self) -> list[Any]:
         return [self.method, *(variant.method for variant in self.compare)]

@@ -1,4 +1,4 @@
-"""The job of ``myosotis unlearn classifier`` with ``model: {learner: RUN}``: forget, and stay a learner."""
+"""The job of ``unlearn-learner``: forget, and stay a learner."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -123,7 +123,7 @@ def _learner(path: Path, key: str) -> Learner[Any]:
     learner, _ = load_learner(path / "model")
     if not learner.trains:
         raise InputError(
-            f"{key} {path}: {learner.card.name} trains nothing, its head is made of sums: forget by 'method: exact'"
+            f"{key} {path}: {learner.card.name} trains nothing, its head is made of sums: 'unlearn-exact' is for those"
         )
     return learner
 

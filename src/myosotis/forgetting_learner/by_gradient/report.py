@@ -34,7 +34,7 @@ def _learner_section(learner: LearnerPart) -> Section:
     ]
     paragraphs = [
         f"The learner, {learner.method} after {learner.tasks} tasks, can go on: 'continue_from' of "
-        "'myosotis learn classes' takes this run, and refuses the forgotten images."
+        "'learn-classes' takes this run, and refuses the forgotten images."
     ]
     if learner.restated:
         paragraphs.append("What the method derives from exemplars was computed anew.")

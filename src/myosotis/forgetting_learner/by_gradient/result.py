@@ -30,7 +30,7 @@ class LearnerPart(ResultPart):
 
 
 class LearnerForgettingResult(ClassifierResult):
-    """Result of ``unlearn classifier`` with ``model: {learner: RUN}``."""
+    """Result of ``unlearn-learner``."""
 
     kind: Literal["unlearn-learner"]  # type: ignore[assignment]
     learner: LearnerPart

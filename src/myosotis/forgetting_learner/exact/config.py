@@ -1,6 +1,6 @@
-"""The configuration of ``myosotis unlearn classifier`` with ``method: exact``."""
+"""The configuration of ``unlearn-exact``."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -14,7 +14,7 @@ class LearnerConfig(Config):
     """The learner that is to forget.
 
     Attributes:
-        learner: Run of ``learn classes`` by ``simplecil``, ``ranpac`` or ``fecam``, or of an exact forgetting in one;
+        learner: Run of ``learn-classes`` by ``simplecil``, ``ranpac`` or ``fecam``, or of an exact forgetting in one;
             or the ``model`` directory of such a run.
         feature_cache: Directory of features that the learner used; the forgotten images are removed from it.
     """
@@ -65,25 +65,18 @@ class ExactForgettingConfig(JobConfig):
     Attributes:
         model: Learner that is to forget.
         data: Images to forget and others.
-        method: Always ``exact``.
         recompute: Whether the sums are made anew from the remaining images of ``data.train`` instead of subtracting:
             for a machine that computes other bits than the one that learned.
         audit: Measurements.
         request: Description of the deletion request.
     """
 
+    job: Literal["unlearn-exact"] = "unlearn-exact"
     model: LearnerConfig
     data: ExactDataConfig
-    method: Literal["exact"] = "exact"
     recompute: bool = False
     audit: ExactAuditConfig = ExactAuditConfig()
     request: RequestConfig = RequestConfig()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _method_by_name(cls, values: Any) -> Any:
-        method = values.get("method") if isinstance(values, dict) else None
-        return {**values, "method": method["name"]} if isinstance(method, dict) and list(method) == ["name"] else values
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ExactForgettingConfig":

@@ -1,4 +1,4 @@
-"""The job of ``myosotis unlearn classifier`` with ``method: exact``."""
+"""The job of ``unlearn-exact``."""
 
 from collections import Counter
 from collections.abc import Mapping

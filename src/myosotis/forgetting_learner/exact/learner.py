@@ -125,6 +125,6 @@ def load_exact_learner(path: Path, key: str) -> ExactLearner:
     if not (folder / DESCRIPTION).is_file():
         other = (folder / _STREAM_LEARNER).is_file() or (folder / "classifier.json").is_file()
         why = "its body was trained, so that no sum says what a record did to it" if other else "holds no learner"
-        raise InputError(f"{key} {path}: {why}; 'method: exact' needs simplecil, ranpac or fecam")
+        raise InputError(f"{key} {path}: {why}; 'unlearn-exact' needs simplecil, ranpac or fecam")
     classifier = ExactClassifier.load(folder)
     return ExactLearner(folder, classifier, load_body(folder, classifier.spec.body).to(device()))

@@ -72,7 +72,7 @@ class ExactLineage(Lineage):
 
 
 class ExactResult(Result):
-    """Result of ``unlearn classifier`` with ``method: exact``."""
+    """Result of ``unlearn-exact``."""
 
     kind: Literal["unlearn-exact"]
     head: str

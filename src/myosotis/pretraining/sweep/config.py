@@ -1,6 +1,6 @@
-"""The configuration of ``myosotis pretrain sweep``."""
+"""The configuration of ``pretrain-sweep``."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -10,7 +10,7 @@ from myosotis.pretraining.config import MaskerConfig, PretrainConfig
 
 
 class SweepConfig(PretrainConfig):
-    """A job of ``myosotis pretrain`` at several ratios and seeds.
+    """A job of ``pretrain`` at several ratios and seeds.
 
     ``ratios`` replace ``ratio`` and ``maskers`` replace ``masker``; all are compared with the first one.
 
@@ -25,6 +25,7 @@ class SweepConfig(PretrainConfig):
         {"executor", "shown", "checkpoint_every", "ratio"}
     )
 
+    job: Literal["pretrain-sweep"] = "pretrain-sweep"  # type: ignore[assignment]
     ratios: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.6, 0.75, 0.9)
     seeds: PositiveInt = 3
     maskers: dict[str, MaskerConfig] = Field(default_factory=dict)

@@ -21,7 +21,7 @@ from myosotis.pretraining.sweep.units import job_sets, run_sweep_unit, sweep_uni
 
 
 class SweepJob(Job[SweepConfig]):
-    """One run of ``myosotis pretrain sweep``; see :class:`~myosotis.engine.job.Job`."""
+    """One run of ``pretrain-sweep``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "pretrain-sweep"
     Result = SweepResult

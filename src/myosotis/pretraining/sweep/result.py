@@ -1,4 +1,4 @@
-"""``result.json`` of ``myosotis pretrain sweep``."""
+"""``result.json`` of ``pretrain-sweep``."""
 
 from typing import Literal
 
@@ -57,7 +57,7 @@ class MaskerDifferences(ResultPart):
 
 
 class SweepResult(Result):
-    """Result of ``pretrain sweep``."""
+    """Result of ``pretrain-sweep``."""
 
     kind: Literal["pretrain-sweep"]
     seeds: int

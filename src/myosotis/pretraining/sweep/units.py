@@ -125,7 +125,7 @@ def unit_job(config: SweepConfig, masker: str, ratio: float, seed: int) -> Pretr
         ratio: Share of hidden tokens.
         seed: Seed of the run.
     """
-    own = set(PretrainConfig.model_fields)
+    own = set(PretrainConfig.model_fields) - {"job"}
     content = {key: value for key, value in config.model_dump(mode="json").items() if key in own}
     chosen = config.maskers[masker].model_dump(mode="json")
     # Pictures and checkpoints do not matter here, and would make equal runs look different.

@@ -1,4 +1,4 @@
-"""``unlearn language --plan``: figures by hand, how they are divided, and that nothing is loaded or written."""
+"""``check --plan``: figures by hand, how they are divided, and that nothing is loaded or written."""
 
 import json
 import shutil
@@ -191,8 +191,8 @@ def test_the_plan_of_a_configuration_alone(invoke, inputs, tmp_path, monkeypatch
     for name in ("model", "shapes"):
         content = job(inputs, name, data={"max_length": 64}).model_dump(mode="json", exclude_unset=True)
         config = tmp_path / "job.yaml"
-        config.write_text(yaml.safe_dump(content))
-        outcome = invoke("unlearn", "language", config, "--plan")
+        config.write_text(yaml.safe_dump({"job": "unlearn-language"} | content))
+        outcome = invoke("check", config, "--plan")
         assert outcome.exit_code == 0, outcome.output
         assert [path.name for path in tmp_path.iterdir()] == ["job.yaml"]
         lines[name] = outcome.stdout.splitlines()
@@ -201,9 +201,6 @@ def test_the_plan_of_a_configuration_alone(invoke, inputs, tmp_path, monkeypatch
     for own in lines.values():
         assert own[3].split()[-4:] == ["2", "FSDP2", "8", "FSDP2"]
         assert sum(line.startswith("largest: ") for line in own) == 3
-    refused = invoke("unlearn", "language", config, "--plan", "--resume")
-    assert refused.exit_code == 2
-    assert "--plan makes no run; leave out --resume" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -223,9 +220,9 @@ def test_what_cannot_be_planned_is_one_line(invoke, inputs, tmp_path, monkeypatc
     (tmp_path / "other" / "config.json").write_text(json.dumps({**content, **changes}))
     written = job(inputs, **settings).model_dump(mode="json", exclude_unset=True)
     written["model"]["name"] = "./other"
-    (tmp_path / "job.yaml").write_text(yaml.safe_dump(written))
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump({"job": "unlearn-language"} | written))
     monkeypatch.chdir(tmp_path)
-    outcome = invoke("unlearn", "language", "job.yaml", "--plan")
+    outcome = invoke("check", "job.yaml", "--plan")
     assert outcome.exit_code == 2, outcome.output
     errors = [line for line in outcome.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

@@ -60,6 +60,7 @@ def test_two_processes_give_the_trajectory_of_one(method, changes, tokenizer, tm
     tiny_llama().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     config = {
+        "job": "unlearn-language",
         "name": "two",
         "model": {"name": "./model"},
         "data": {"people": {"forget": 2, "retain": 2, "unseen": 1}},
@@ -71,7 +72,7 @@ def test_two_processes_give_the_trajectory_of_one(method, changes, tokenizer, tm
         **changes,
     }
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
-    job = ("unlearn", "language", tmp_path / "job.yaml")
+    job = ("run", tmp_path / "job.yaml")
     two = launch(2, *job, "--out", tmp_path / "two")
     launch(1, *job, "--out", tmp_path / "one", "--set", "training.accumulate=2")
     assert two.stdout.count("report: ") == 1

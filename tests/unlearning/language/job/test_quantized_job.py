@@ -43,6 +43,7 @@ def inputs(tmp_path_factory, tokenizer):
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     job = {
+        "job": "unlearn-language",
         "name": "packed",
         "model": {"name": "./base", "quantization": "nf4"},
         "data": {name: f"{name}.jsonl" for name in ("forget", "retain", "unseen")},
@@ -63,7 +64,7 @@ def inputs(tmp_path_factory, tokenizer):
 
 def test_a_job_writes_a_packed_model_and_an_adapter_that_load_anywhere(invoke, inputs, settings, tmp_path):
     run = tmp_path / "run"
-    outcome = invoke("unlearn", "language", inputs / "job.yaml", "--out", run)
+    outcome = invoke("run", inputs / "job.yaml", "--out", run)
     assert outcome.exit_code == 0, outcome.output
     lineage = json.loads((run / "result.json").read_text())["lineage"]
     base, _ = load_causal_lm(str(inputs / "base"), quantization="nf4")
@@ -89,7 +90,7 @@ def test_a_job_writes_a_packed_model_and_an_adapter_that_load_anywhere(invoke, i
     assert (again["model_matches"], again["data_matches"], again["reproduced"]) == (True, True, True)
     # It is not a base for further jobs.
     again = invoke(
-        *("unlearn", "language", inputs / "job.yaml", "--out", tmp_path / "again"),
+        *("run", inputs / "job.yaml", "--out", tmp_path / "again"),
         *settings(f"model.name={run / 'model'}"),
     )
     assert again.exit_code == 2
@@ -98,7 +99,7 @@ def test_a_job_writes_a_packed_model_and_an_adapter_that_load_anywhere(invoke, i
 
 def test_merged_weights_are_those_of_the_dequantised_base(invoke, inputs, settings, tmp_path):
     changes = settings("lora.merge_dequantized=true", "method.projection=conflict", "lora.init=default", "stop=null")
-    assert invoke("unlearn", "language", inputs / "job.yaml", "--out", tmp_path / "run", *changes).exit_code == 0
+    assert invoke("run", inputs / "job.yaml", "--out", tmp_path / "run", *changes).exit_code == 0
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
     assert not any(is_four_bit(layer) for layer in merged.modules())
     lineage = json.loads((tmp_path / "run" / "result.json").read_text())["lineage"]
@@ -143,7 +144,7 @@ def test_a_chat_model_in_four_bits_learns_from_what_it_says_of_strangers(invoke,
         *("lora.init=default", "stop=null", "audit.membership=null", "audit.stress=null"),
     )
     run = tmp_path / "run"
-    outcome = invoke("unlearn", "language", inputs / "job.yaml", "--out", run, *changes)
+    outcome = invoke("run", inputs / "job.yaml", "--out", run, *changes)
     assert outcome.exit_code == 0, outcome.output
     assert "of 6 answers about strangers" in outcome.output
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

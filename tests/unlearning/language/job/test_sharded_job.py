@@ -15,6 +15,7 @@ from myosotis.engine.fingerprint import weights_hash
 
 ON_CPUS = Path(__file__).parents[1] / "training" / "sharded_on_cpus.py"
 JOB = {
+    "job": "unlearn-language",
     "name": "shards",
     "model": {"name": "./model"},
     "data": {"people": {"forget": 2, "retain": 4, "unseen": 1}},
@@ -37,7 +38,7 @@ def job(tokenizer, tmp_path_factory, tiny_llama):
     tiny_llama().save_pretrained(directory / "model")
     tokenizer.save_pretrained(directory / "model")
     (directory / "job.yaml").write_text(yaml.safe_dump(JOB))
-    return "unlearn", "language", directory / "job.yaml"
+    return "run", directory / "job.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ class FrozenNet(nn.Module):
 class ClosedForm(Learner[HeadSettings]):
     """A learner whose task is to add its records to sums; see :class:`~myosotis.exact.ExactClassifier`.
 
-    Needs a body with pre-trained weights. Forgets exactly, by ``myosotis unlearn classifier`` with ``method: exact``.
+    Needs a body with pre-trained weights. Forgets exactly, by a job ``unlearn-exact``.
     """
 
     reads_memory = False

@@ -1,1 +1,1 @@
-"""The job of ``myosotis unlearn classifier``: configuration, phases, result and report."""
+"""The job of ``unlearn-classifier``: configuration, phases, result and report."""

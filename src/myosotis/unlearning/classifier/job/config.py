@@ -1,4 +1,4 @@
-"""The configuration of ``myosotis unlearn classifier``."""
+"""The configuration of ``unlearn-classifier``."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
@@ -234,6 +234,7 @@ class ClassifierUnlearningConfig(JobConfig):
         keep_original: Whether the models before unlearning and the reference stay in the run.
     """
 
+    job: Literal["unlearn-classifier"] = "unlearn-classifier"
     model: ModelConfig
     data: DataConfig
     train: TrainSettings | None = None

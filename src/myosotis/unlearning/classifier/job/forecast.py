@@ -1,4 +1,4 @@
-"""How long a job of ``unlearn classifier`` would take."""
+"""How long a job of ``unlearn-classifier`` would take."""
 
 import copy
 from collections.abc import Callable

@@ -27,7 +27,7 @@ from myosotis.unlearning.classifier.job.unlearning import Unlearning
 
 
 class ClassifierUnlearningJob(Job[ClassifierUnlearningConfig]):
-    """One run of ``myosotis unlearn classifier``; see :class:`~myosotis.engine.job.Job`."""
+    """One run of ``unlearn-classifier``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "unlearn-classifier"
     Result: ClassVar[type[ClassifierResult]] = ClassifierResult

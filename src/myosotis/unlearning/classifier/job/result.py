@@ -1,4 +1,4 @@
-"""``result.json`` of ``myosotis unlearn classifier``, and the samples for people to see."""
+"""``result.json`` of ``unlearn-classifier``, and the samples for people to see."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -314,7 +314,7 @@ class ClassifierLineage(Lineage):
 
 
 class ClassifierResult(Result):
-    """Result of ``unlearn classifier``."""
+    """Result of ``unlearn-classifier``."""
 
     kind: Literal["unlearn-classifier"]
     method: str

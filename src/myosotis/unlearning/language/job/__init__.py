@@ -1,1 +1,1 @@
-"""The job behind ``myosotis unlearn language``: configuration, inputs, work, result, report."""
+"""The job behind ``unlearn-language``: configuration, inputs, work, result, report."""

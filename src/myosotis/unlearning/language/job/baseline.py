@@ -43,7 +43,7 @@ class Baseline:
     def __init__(self, path: Path) -> None:
         self._run = Run.read(path)
         if self._run.result().get("kind") != _KIND:
-            raise InputError(f"audit.baseline: {path}: is not a run of 'unlearn language'")
+            raise InputError(f"audit.baseline: {path}: is not a run of 'unlearn-language'")
         if self._run.kept("inputs.json") is None or self._run.kept("audit-before.json") is None:
             raise InputError(f"audit.baseline: {path}: its audits are not there or are damaged")
 

@@ -1,4 +1,4 @@
-"""The configuration of ``myosotis unlearn language``."""
+"""The configuration of ``unlearn-language``."""
 
 import difflib
 from collections.abc import Mapping
@@ -533,6 +533,7 @@ class LanguageUnlearningConfig(JobConfig):
         keep_fine_tuned: Whether the models that the job taught are kept.
     """
 
+    job: Literal["unlearn-language"] = "unlearn-language"
     model: ModelConfig
     data: DataConfig
     fine_tune: FineTuneConfig | None = None

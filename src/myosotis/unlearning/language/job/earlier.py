@@ -43,7 +43,7 @@ class EarlierRequest:
 
 
 def run_of_model(name: str) -> Path | None:
-    """Return the finished run of ``unlearn language`` that a model directory belongs to, if it does."""
+    """Return the finished run of ``unlearn-language`` that a model directory belongs to, if it does."""
     path = Path(name).parent
     if Path(name).name != "model" or not (path / "result.json").is_file():
         return None
@@ -69,7 +69,7 @@ def _read(path: Path, encoder: Encoder) -> EarlierRequest:
     run = Run.read(path)
     result = run.result()
     if result.get("kind") != _KIND:
-        raise InputError(f"audit.earlier: {path}: is not a run of 'unlearn language'")
+        raise InputError(f"audit.earlier: {path}: is not a run of 'unlearn-language'")
     prints = set(result["lineage"]["data"]["forget"])
     count = int(result["records"]["forget"])
     known = result["metrics"]["after"]["forget"].get(_MEASURE)

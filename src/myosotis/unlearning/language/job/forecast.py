@@ -1,4 +1,4 @@
-"""How long a job of ``unlearn language`` would take."""
+"""How long a job of ``unlearn-language`` would take."""
 
 from collections.abc import Sequence
 from typing import Any

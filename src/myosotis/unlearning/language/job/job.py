@@ -38,7 +38,7 @@ from myosotis.unlearning.language.job.unlearning import Unlearning
 
 
 class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
-    """One run of ``myosotis unlearn language``; see :class:`~myosotis.engine.job.Job`."""
+    """One run of ``unlearn-language``; see :class:`~myosotis.engine.job.Job`."""
 
     kind = "unlearn-language"
     Result = LanguageResult

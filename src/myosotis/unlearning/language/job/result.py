@@ -1,4 +1,4 @@
-"""``result.json`` of ``myosotis unlearn language``, and the samples for people to see."""
+"""``result.json`` of ``unlearn-language``, and the samples for people to see."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -89,7 +89,7 @@ class LanguageLineage(Lineage):
 
 
 class LanguageResult(Result):
-    """Result of ``unlearn language``."""
+    """Result of ``unlearn-language``."""
 
     kind: Literal["unlearn-language"]
     method: str

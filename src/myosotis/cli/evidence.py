@@ -45,7 +45,7 @@ def export_model(
     """Write what the ledger says of the newest model, or of a line, in a format of others; all checks run before."""
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
-        from myosotis.engine.files import staged_file, write_json, write_text
+        from myosotis.engine.files import write_bytes, write_json, write_text
         from myosotis.ledger.cyclonedx import bill_of_materials
         from myosotis.ledger.keys import open_signer
         from myosotis.ledger.model_card import model_card as card_of
@@ -75,8 +75,7 @@ def export_model(
         signer = open_signer(key, opened.keys)
         make = attestation_of if attestation is not None else statement_of_scitt
         content = make(opened, statement, signer, issuer)
-        with staged_file(given[0]) as staged:
-            staged.write_bytes(content)
+        write_bytes(given[0], content)
         typer.echo(f"line {line}: {given[0]}")
 
 
@@ -119,7 +118,7 @@ def stamp(
     """Have an authority say that the lines existed today (RFC 3161); the request is a file that you send."""
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
-        from myosotis.engine.files import staged_file
+        from myosotis.engine.files import write_bytes
         from myosotis.ledger.recorded import check_output
         from myosotis.ledger.store import Ledger
         from myosotis.ledger.timestamps import make_request, store_response
@@ -130,8 +129,7 @@ def stamp(
         if request is not None:
             check_output(opened, request, overwrite=True)
             content = make_request(opened)
-            with staged_file(request) as staged:
-                staged.write_bytes(content)
+            write_bytes(request, content)
             typer.echo(f"request: {request}; send it to an authority, then give --response")
         if response is not None:
             if not response.is_file():
@@ -158,7 +156,7 @@ def make_checkpoint(
     """Sign a C2SP checkpoint of all lines for witnesses, and collect their cosignatures in the ledger."""
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
-        from myosotis.engine.files import staged_file
+        from myosotis.engine.files import write_bytes
         from myosotis.ledger.keys import open_signer
         from myosotis.ledger.recorded import check_output
         from myosotis.ledger.store import Ledger
@@ -178,8 +176,7 @@ def make_checkpoint(
         typer.echo(f"checkpoint of {size} lines: {directory / 'checkpoint'}")
         if request is not None:
             content = request_of(opened, old_size)
-            with staged_file(request) as staged:
-                staged.write_bytes(content)
+            write_bytes(request, content)
             typer.echo(f"request: {request}; send it to a witness, then give --answer")
 
 
@@ -206,7 +203,7 @@ def witness_checkpoint(
     """
     with exit_statuses(resumes=False):
         from myosotis.engine.errors import InputError
-        from myosotis.engine.files import staged_file
+        from myosotis.engine.files import write_bytes
         from myosotis.ledger.keys import key_file, open_signer, read_public
         from myosotis.ledger.witnessing import cosigned
 
@@ -220,8 +217,7 @@ def witness_checkpoint(
         publics = [read_public(path) for path in operator]
         file = state or Path(f"{own}.witness.json")
         line, size = cosigned(request.read_bytes(), publics, open_signer(key), name or Path(str(own)).stem, file)
-        with staged_file(answer) as staged:
-            staged.write_bytes(line)
+        write_bytes(answer, line)
         typer.echo(f"cosigned {size} lines: {answer}; {file} holds what was cosigned, so keep it")
 
 

@@ -111,6 +111,12 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
         staged.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with staged_file(path) as staged:
+        staged.write_bytes(content)
+
+
 def make_private(path: Path) -> None:
     """Take the right to read or write a file from everybody but its owner; a file that others could read is logged.
 

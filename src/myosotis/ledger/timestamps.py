@@ -17,7 +17,7 @@ from securesystemslib.signer import SSlibKey
 
 from myosotis.engine.errors import InputError
 from myosotis.engine.extras import require
-from myosotis.engine.files import staged_file, write_text
+from myosotis.engine.files import write_bytes, write_text
 from myosotis.engine.result import rfc3339
 from myosotis.ledger.envelopes import EnvelopeError
 from myosotis.ledger.heads import Head
@@ -80,8 +80,7 @@ def store_response(ledger: Ledger, content: bytes) -> tuple[int, str]:
     path = ledger.path / FOLDER / f"{size}.tsr"
     if path.exists():
         raise InputError(f"{path}: exists already, and a time stamp is never replaced")
-    with staged_file(path) as staged:
-        staged.write_bytes(content)
+    write_bytes(path, content)
     return size, rfc3339(response.tst_info.gen_time)
 
 

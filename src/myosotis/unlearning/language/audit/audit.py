@@ -194,7 +194,7 @@ def audit_model(
                 model,
                 tokenizer,
                 rows,
-                (values["answer_recall"], values["fact_top5" if sets.marked else "token_top5"]),
+                (values["answer_recall"], values.get("fact_top5" if sets.marked else "token_top5", torch.zeros(0))),
                 [wordings[index] for index in own],
                 max_new_tokens,
                 batch_size,

@@ -24,36 +24,36 @@ _NAMES = {str: "text", int: "whole number", float: "number", bool: "`true` or `f
 _COLUMNS = "| key | type | default | meaning |\n| --- | --- | --- | --- |"
 
 Use = tuple[str, str]
-"""A command, and the dotted key at which it uses a model."""
+"""A kind of job, and the dotted key at which it uses a model."""
 
 
 def configuration_reference() -> str:
     """Return the sections of all jobs, and of what they share, as Markdown."""
     uses = _uses()
-    shared = [model for model, places in uses.items() if len({command for command, _ in places}) > 1]
+    shared = [model for model, places in uses.items() if len({kind for kind, _ in places}) > 1]
     anchors = {model: f"shared-{_words(model.__name__, '-')}" for model in shared}
     if len(set(anchors.values())) != len(anchors):
         raise ValueError(f"two shared models have one name: {sorted(model.__name__ for model in shared)}")
     titles = {model: f"`{key}`" for model, ((_, key), *_) in uses.items() if model not in shared}
-    for model, ((command, key), *_) in uses.items():
+    for model, ((kind, key), *_) in uses.items():
         if model in shared:
             continue
-        anchor = re.sub(r"[ ._]", "-", f"{command} {key}")
+        anchor = re.sub(r"[ ._]", "-", f"{kind} {key}")
         if anchor in anchors.values():  # a key that takes one of two models
             anchor += "-" + _words(model.__name__, "-")
             titles[model] += f": {_words(model.__name__, ' ')}"
         anchors[model] = anchor
     parts = []
-    for command, job in JOBS.items():
-        parts.append(_job(command, job, anchors))
-        own = [model for model, ((first, _), *_) in uses.items() if first == command and model not in shared]
+    for kind, job in JOBS.items():
+        parts.append(_job(job, anchors))
+        own = [model for model, ((first, _), *_) in uses.items() if first == kind and model not in shared]
         parts += [_section(titles[model], model, anchors) for model in own]
     parts.append("## Shared settings {#shared}")
     for model in shared:
         title = _words(model.__name__, " ").capitalize()
         places = "; ".join(
-            f"`{command}`: " + ", ".join(f"`{key}`" for used, key in uses[model] if used == command)
-            for command in dict.fromkeys(command for command, _ in uses[model])
+            f"`{kind}`: " + ", ".join(f"`{key}`" for used, key in uses[model] if used == kind)
+            for kind in dict.fromkeys(kind for kind, _ in uses[model])
         )
         parts.append(_section(title, model, anchors, f"Used by {places}."))
     return "\n\n".join(parts)
@@ -63,23 +63,23 @@ def _uses() -> dict[type[BaseModel], list[Use]]:
     """Return every model below a job, with its places, in the order of reading."""
     uses: dict[type[BaseModel], list[Use]] = {}
 
-    def visit(fields: Mapping[str, FieldInfo], command: str, prefix: str) -> None:
+    def visit(fields: Mapping[str, FieldInfo], kind: str, prefix: str) -> None:
         for name, field in fields.items():
             for inner in models_in(field.annotation):
-                is_new = not any(used == command for used, _ in uses.get(inner, []))
-                uses.setdefault(inner, []).append((command, prefix + name))
+                is_new = not any(used == kind for used, _ in uses.get(inner, []))
+                uses.setdefault(inner, []).append((kind, prefix + name))
                 if is_new:
-                    visit(inner.model_fields, command, f"{prefix}{name}.")
+                    visit(inner.model_fields, kind, f"{prefix}{name}.")
 
-    for command, job in JOBS.items():
-        visit(_own_fields(job), command, "")
+    for kind, job in JOBS.items():
+        visit(_own_fields(job), kind, "")
     return uses
 
 
 def _parent(job: JobKind) -> str | None:
-    """Return the command of the job whose keys a job extends."""
+    """Return the kind of the job whose keys a job extends."""
     above = job.schema().__mro__[1:]
-    return next((command for command, other in JOBS.items() if other.schema() in above), None)
+    return next((kind for kind, other in JOBS.items() if other.schema() in above), None)
 
 
 def _own_fields(job: JobKind) -> dict[str, FieldInfo]:
@@ -88,8 +88,8 @@ def _own_fields(job: JobKind) -> dict[str, FieldInfo]:
     return {name: field for name, field in job.schema().model_fields.items() if name not in inherited}
 
 
-def _job(command: str, job: JobKind, anchors: Mapping[type[BaseModel], str]) -> str:
-    head = f"## {command} {{#{job.name}}}\n\n{job.summary}"
+def _job(job: JobKind, anchors: Mapping[type[BaseModel], str]) -> str:
+    head = f"## {job.name} {{#{job.name}}}\n\n{job.summary}"
     parent = _parent(job)
     if parent:
         head += f" It takes all keys of [`{parent}`](#{parent}), and these:"

@@ -41,7 +41,7 @@ def test_every_published_draw_is_a_job(protocol, method):
         assert isinstance(job, ClassLearningConfig)
         assert (job.seed, job.method.name) == (7, method)
         assert job.training.epochs == drawn["training.epochs"]
-    assert config.job == {"scenario": {"first": 2, "per_task": 2}}  # not changed by making jobs from it
+    assert config.shared == {"scenario": {"first": 2, "per_task": 2}}  # not changed by making jobs from it
 
 
 def test_icarl_and_wa_draw_from_one_weight_decay_more():

@@ -25,7 +25,7 @@ Source = Annotated[Path, typer.Argument(metavar="IN", help="The noisy file.")]
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="The result, in the format of the input.")]
 
 
-def _shared(
+def _options(
     channel: Annotated[Path | None, typer.Option("--channel", help="The channel: one row per clean symbol.")] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Estimate the channel; a rate is then the initial guess.")
@@ -47,8 +47,12 @@ def _shared(
         Path | None, typer.Option(help="Write a report to this .html file, its figures to .json.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
-) -> None:
-    """What every command takes besides, under the names of the fields of ``DenoiseOptions``."""
+) -> Options:
+    """What every command takes besides: all options but the rate."""
+    given = dict(locals())
+    from myosotis.denoising.commands import DenoiseOptions
+
+    return partial(DenoiseOptions, **given)
 
 
 def _command(denoised: Callable[..., FileResult]) -> Callable[..., None]:
@@ -57,14 +61,12 @@ def _command(denoised: Callable[..., FileResult]) -> Callable[..., None]:
     def command(**given: Any) -> None:
         with exit_statuses(resumes=False):
             warnings.simplefilter("ignore", FutureWarning)
-            from myosotis.denoising.commands import DenoiseOptions
+            report = given["report"]
+            options = _options(**{name: given.pop(name) for name in shared})
+            _report(denoised(**given, options=options), given["output"], report)
 
-            options = {name: given.pop(name) for name in shared}
-            result = denoised(**given, options=partial(DenoiseOptions, **options))
-            _report(result, given["output"], options["report"])
-
-    shared = inspect.signature(_shared, eval_str=True).parameters
     of_checkers = {"FileResult": Any, "Options": Any}
+    shared = inspect.signature(_options, eval_str=True, locals=of_checkers).parameters
     own = inspect.signature(denoised, eval_str=True, locals=of_checkers).parameters.values()
     named = inspect.Signature([*(one for one in own if one.name != "options"), *shared.values()])
     # What typer reads of a command.

@@ -1,10 +1,10 @@
 """The template of all jobs: check, open the run, work, publish, write the result.
 
-A command makes a job of a configuration and a path, calls :meth:`Job.prepare`, which reads and checks everything and
-writes nothing, and then :meth:`Job.run`. That opens the run directory, so that no other job writes to it; compares the
-inputs with those that an interrupted session had; and calls :meth:`Job.produce`, which asks the run for what earlier
-sessions have done (:meth:`~myosotis.engine.run.Run.stored_or`), times each phase, publishes ``model/`` whole or not at
-all, and returns the result. The run writes it as the model :attr:`Job.Result`, last of all: a run that has a
+``myosotis run`` makes a job of a configuration and a path, calls :meth:`Job.prepare`, which reads and checks everything
+and writes nothing, and then :meth:`Job.run`. That opens the run directory, so that no other job writes to it; compares
+the inputs with those that an interrupted session had; and calls :meth:`Job.produce`, which asks the run for what
+earlier sessions have done (:meth:`~myosotis.engine.run.Run.stored_or`), times each phase, publishes ``model/`` whole or
+not at all, and returns the result. The run writes it as the model :attr:`Job.Result`, last of all: a run that has a
 ``result.json`` is finished.
 
     job = ClassLearningJob(load_config(ClassLearningConfig, path), Path("runs/a"))
@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 
 class Job(ABC, Generic[ConfigT]):
-    """One run of a command; :meth:`prepare` changes nothing on disk, :meth:`run` does the work.
+    """One run of a job; :meth:`prepare` changes nothing on disk, :meth:`run` does the work.
 
     A job is a subclass with :attr:`kind`, :meth:`prepare`, :meth:`inputs` and :meth:`produce`.
 

@@ -93,7 +93,7 @@ class Result(ResultPart):
     operator: str | None = None
     """Person or organisation that the configuration names as responsible."""
     kind: str
-    """Kind of the job: the words of its command with hyphens."""
+    """Kind of the job, as its configuration says it."""
     name: str
     """Name of the run."""
     method: str | None

@@ -41,4 +41,4 @@ DRAFTS: Mapping[str, Callable[[Sequence[Path], Path], Draft]] = {
     "denoise-train": draft_denoiser_training,
     "protocol": draft_protocol,
 }
-"""From paths and the folder of the configuration to a draft, by the command."""
+"""From paths and the folder of the configuration to a draft, by the kind of job."""

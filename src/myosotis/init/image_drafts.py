@@ -20,16 +20,16 @@ _FEW = 2000
 """Training images below which a network sees each of them more often."""
 
 
-def _one_folder(paths: Sequence[Path], command: str) -> Path:
+def _one_folder(paths: Sequence[Path], job: str) -> Path:
     if len(paths) > 1:
-        raise InputError(f"{paths[1]}: '{command}' starts from one folder; it may hold train and test")
+        raise InputError(f"{paths[1]}: '{job}' starts from one folder; it may hold train and test")
     return paths[0]
 
 
 class DraftImages:
     """Training and test images of a draft, and how a configuration names them."""
 
-    def __init__(self, paths: Sequence[Path], command: str, folder: Path, *, labelled: bool = True) -> None:
+    def __init__(self, paths: Sequence[Path], job: str, folder: Path, *, labelled: bool = True) -> None:
         self.remarks: list[str] = []
         if not paths:
             self.name, self.side, self.grey, self.count = "digits", 8, True, 1438
@@ -38,18 +38,18 @@ class DraftImages:
             self.train, self.test = "{packaged: digits}", "{packaged: digits, split: test}"
             self.remarks.append("Without a folder the images are the handwritten digits that come with scikit-learn.")
             return
-        top = _one_folder(paths, command)
+        top = _one_folder(paths, job)
         train, test = find_splits(top)
         images = look_at_images(train)
         self.name, self.side, self.grey, self.count = top.resolve().name, images.side, images.grey, images.count
         self.classes = tuple(images.classes)
         if labelled and len(self.classes) < 2:
-            raise InputError(f"{train}: '{command}' needs one folder per class, at least 2, got {len(self.classes)}")
+            raise InputError(f"{train}: '{job}' needs one folder per class, at least 2, got {len(self.classes)}")
         self.smallest = min(images.classes.values(), default=0)
         rare = next((name for name, count in images.classes.items() if count < _FEWEST), None)
         if labelled and rare is not None:
             raise InputError(
-                f"{train / rare}: holds {images.classes[rare]} images; '{command}' needs {_FEWEST} of each class"
+                f"{train / rare}: holds {images.classes[rare]} images; '{job}' needs {_FEWEST} of each class"
             )
         self.remarks += _remarks(images)
         kind = "folder" if self.classes else "images"
@@ -277,8 +277,8 @@ def draft_sweep(paths: Sequence[Path], folder: Path) -> Draft:
     return Draft("pretrain-sweep", run_name("sweep", sets.name), body, tuple(sets.remarks))
 
 
-def _unlabelled(paths: Sequence[Path], command: str, folder: Path) -> DraftImages:
-    sets = DraftImages(paths, command, folder, labelled=False)
+def _unlabelled(paths: Sequence[Path], job: str, folder: Path) -> DraftImages:
+    sets = DraftImages(paths, job, folder, labelled=False)
     if paths and not sets.classes:
         # A part without labels cannot be measured, so all of it is learnt from.
         sets.train = sets.train.replace(f", held_out: {HELD_OUT}", "")

@@ -39,7 +39,7 @@ def test_shares_of_several_processes_make_the_audit_of_one(world, tokenizer, tin
         for record in forget_records
     ]
     log = tofu_log(tiny_model, tokenizer, Encoder(tokenizer), rows, max_new_tokens=6, batch_size=1)
-    place, said, barrier = threading.local(), [None] * world, threading.Barrier(world)
+    place, said, barrier = threading.local(), [None] * world, threading.Barrier(world, timeout=120)
 
     def gather(own):
         said[place.rank] = own[0]

@@ -25,9 +25,13 @@ from myosotis.data.people import fictitious_people
 from myosotis.engine.config import load_config
 from myosotis.engine.errors import InputError
 from myosotis.engine.fingerprint import weights_hash
+from myosotis.engine.run import Run
+from myosotis.evaluation.comparison import SubjectsHurt
 from myosotis.unlearning.language import METHODS
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.job import LanguageUnlearningJob
+from myosotis.unlearning.language.job.report_next import next_steps
+from myosotis.unlearning.language.job.result import LanguageResult
 from myosotis.unlearning.language.job.unlearning import Unlearning
 
 
@@ -113,6 +117,47 @@ def test_a_run_leaves_everything_that_it_should(finished, world):
     assert config["training"]["max_grad_norm"] == 1.0
     assert "Is it forgotten?" in outcome.output
     assert str(out / "report.html") in outcome.output
+
+
+def test_a_run_ends_with_what_it_left_and_what_to_do(finished, invoke):
+    out, outcome = finished
+    lines = outcome.output.splitlines()
+    assert f"load: myosotis.load({str(out)!r})" in lines
+    assert f"model: {out / 'model'}" in lines
+    assert "next: Whether it was known takes 5 unseen subjects or more, or a model that never saw" in outcome.output
+    page = (out / "report.html").read_text()
+    assert "What to do next" in page
+    assert str(out) not in page
+
+
+def test_every_no_and_every_undecided_has_a_next_step(finished):
+    out, _ = finished
+    run = Run.read(out)
+    result, config = run.result_as(LanguageResult), run.settings()
+    hurt = SubjectsHurt.among(1, 20, 0.1, 0.15, 0.95)
+
+    def told(fine_tune=None, stop_reason="epochs", **answers):
+        verdict = result.verdict.model_copy(
+            update={"known": True, "forgotten": True, "kept": True, "reasons": {}, "hurt": hurt, **answers}
+        )
+        training = result.training.model_copy(update={"stop_reason": stop_reason})
+        steps = next_steps(
+            result.model_copy(update={"verdict": verdict, "training": training}), config | {"fine_tune": fine_tune}
+        )
+        return [own.settings for own in steps]
+
+    assert told() == []
+    assert told(known=None) == [[]]
+    assert told(known=None, fine_tune={"epochs": 1}) == [["reference=retrain"]]
+    assert told(forgotten=False) == [["training.epochs=4"], ["method.name=counterfactual"]]
+    assert told(forgotten=False, stop_reason="diverged")[0] == ["training.learning_rate=0.0005"]
+    assert told(forgotten=None, fine_tune={"epochs": 1}) == [["reference=retrain"]]
+    assert told(over_forgotten=True) == [["method.name=counterfactual"]]
+    assert told(kept=False) == [["training.learning_rate=0.0005", "training.epochs=4"], ()]
+    assert told(kept=None) == [()]
+    assert told(kept=None, reasons={"kept": "nothing_held_out"}, hurt=None) == [()]
+    for settings in ("training.epochs=4", "method.name=counterfactual", "training.learning_rate=0.0005"):
+        load_config(out / "config.yaml", LanguageUnlearningConfig, [settings])
 
 
 def test_the_result_loads_as_a_model_and_as_an_adapter_of_the_stock_base(finished, world):

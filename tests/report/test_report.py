@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from myosotis.report import Document, Figure, Row, Section, Table, Verdict, render_html, render_text
+from myosotis.report import Document, Figure, Row, Section, Step, Table, Verdict, render_html, render_text
 from myosotis.report.figures import Line, line_chart
 
 HOSTILE = "<script>alert('x')</script> [bold]&amp;"
@@ -20,6 +20,7 @@ def document(svg=""):
         ],
         table=Table(f"Caption {HOSTILE}", ["Before", HOSTILE], [Row(HOSTILE, ["1", HOSTILE], HOSTILE)], "Measure"),
         facts=[("Finished", "2026-05-04 03:02 UTC"), ("Operator", HOSTILE)],
+        next_steps=[Step(HOSTILE, [f"a={HOSTILE}"])],
         limits=[HOSTILE],
         overview=[Table("Criteria", ["Value"], [Row("r", ["0.5 [0.4, 0.6]"])])],
         figures=[Figure(svg, HOSTILE)] if svg else [],
@@ -57,7 +58,7 @@ def chart(name="a"):
 def test_what_a_user_wrote_is_escaped():
     page = render_html(document())
     assert "<script>" not in page
-    assert page.count("&lt;script&gt;") == 17
+    assert page.count("&lt;script&gt;") == 19
 
 
 def test_the_page_is_whole_and_asks_for_nothing_outside():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from myosotis.cli.exits import exit_statuses
 from myosotis.jobs import JOBS, JobKind, job_of
+
+if TYPE_CHECKING:
+    from myosotis.report.document import Step
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The job: a YAML file, see `myosotis init` and `myosotis example`.")
@@ -103,6 +107,7 @@ def carry_out(
         record = None if ledger is None else _recorder(ledger)
         options = {"resume": resume, "overwrite": overwrite} | ({"show_samples": True} if show_samples else {})
         job, _, _ = prepared(kind, config, overrides, out, **options)
+        from myosotis.engine.printable import printable
         from myosotis.engine.processes import is_main_process
         from myosotis.report.card import write_card
         from myosotis.report.render import render_text, write_html
@@ -113,9 +118,23 @@ def carry_out(
             write_html(document, run.path / "report.html")
             write_card(document, run)
             typer.echo(render_text(document))
-            typer.echo(f"report: {run.path / 'report.html'}")
+            for line in _endings(run.path, document.next_steps):
+                typer.echo(printable(line))
             if record is not None:
                 typer.echo(f"ledger: line {record(run.path)} of {ledger}")
+
+
+def _endings(run: Path, steps: Sequence[Step]) -> list[str]:
+    """What a finished job leaves, where, and what to do next."""
+    path, lines = shlex.quote(str(run)), []
+    if (run / "model").is_dir():
+        lines = [f"model: {run / 'model'}", f"load: myosotis.load({str(run)!r})"]
+    lines.append(f"report: {run / 'report.html'}")
+    for step in steps:
+        lines.append(f"next: {step.text}")
+        if step.settings:
+            lines.append(f"  myosotis run {path}/config.yaml {step.options} --out {path}-next")
+    return lines
 
 
 def _recorder(ledger: Path) -> Callable[[Path], int]:

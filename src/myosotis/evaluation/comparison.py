@@ -213,6 +213,10 @@ class WorstSubject(ResultPart):
     """What the figure would be if the model had never seen them; null where nothing tells."""
     whole: bool
     """Whether it is wholly remembered, or wholly lost: at most the margin of what was known is gone, or is left."""
+    unseen: int | None = None
+    """Subjects that were never seen; null where it was not compared with any."""
+    unseen_as_high: int | None = None
+    """Of these, how many have a figure as high as it has after, or higher."""
 
 
 class SubjectsHurt(ResultPart):

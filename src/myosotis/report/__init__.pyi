@@ -3,6 +3,7 @@ from .document import (
     Figure as Figure,
     Row as Row,
     Section as Section,
+    Step as Step,
     Table as Table,
     Verdict as Verdict,
 )

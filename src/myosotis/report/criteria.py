@@ -11,7 +11,13 @@ _RULES = {"at most": "at most {:.3f} above", "at least": "at most {:.3f} below",
 _ANSWERS = {True: "yes", False: "no", None: "undecided"}
 
 
-def criteria_table(comparisons: Sequence[Comparison], names: Mapping[str, str], confidence: float, unit: str) -> Table:
+def criteria_table(
+    comparisons: Sequence[Comparison],
+    names: Mapping[str, str],
+    confidence: float,
+    unit: str,
+    units: Mapping[str, str] | None = None,
+) -> Table:
     """Return a row for each comparison: value, what it is compared with, difference, what is allowed, and the answer.
 
     Args:
@@ -19,6 +25,7 @@ def criteria_table(comparisons: Sequence[Comparison], names: Mapping[str, str], 
         names: Names of the figures.
         confidence: Level of each end of an interval.
         unit: What the independent units are: ``"image"``, ``"subject"``.
+        units: The same of single comparisons, by their names.
     """
     rows = []
     for row in comparisons:
@@ -28,11 +35,17 @@ def criteria_table(comparisons: Sequence[Comparison], names: Mapping[str, str], 
             note = f"against {row.against_of}; {row.incomparable}"
             rows.append(Row(label, ["-", "-", "-", "-", "cannot be compared"], note))
             continue
-        units = f"{value.units}" + (f" and {against.units}" if against.units else "")
+        count = f"{value.units}" + (f" and {against.units}" if against.units else "")
         of_all = "" if value.count == row.total else f"; {value.count} of {row.total} could be measured"
         allowed = allowed_text(row.rule, row.margin, against)
         cells = [f"{value.mean:.3f}", f"{against.mean:.3f}", difference_text(difference), allowed]
-        rows.append(Row(label, [*cells, answer_text(row)], f"against {row.against_of}; {units} {unit}s{of_all}"))
+        rows.append(
+            Row(
+                label,
+                [*cells, answer_text(row)],
+                f"against {row.against_of}; {count} {(units or {}).get(row.name, unit)}s{of_all}",
+            )
+        )
     return Table(
         f"What the verdict rests on: each figure, what it is compared with, and the difference with its bounds at "
         f"{confidence:.0%} each. A comparison holds where the difference is shown to be allowed, and does not hold "

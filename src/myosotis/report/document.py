@@ -88,6 +88,29 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Something to do next: a sentence, and the settings that do it in another run, as ``key=value``.
+
+    Attributes:
+        text: What to do, and why.
+        settings: Overrides for ``myosotis run``; none where data or a decision are asked for.
+    """
+
+    text: str
+    settings: Sequence[str] = ()
+
+    @property
+    def options(self) -> str:
+        """The settings as options of the command.
+
+        Example:
+            >>> Step("Train longer.", ["training.epochs=40"]).options
+            '--set training.epochs=40'
+        """
+        return " ".join(f"--set {setting}" for setting in self.settings)
+
+
+@dataclass(frozen=True)
 class Document:
     """A report, top to bottom.
 
@@ -98,6 +121,7 @@ class Document:
         table: The main table.
         headline: The verdict in one sentence.
         facts: Name and value of what identifies the run: date, operator, request, model.
+        next_steps: What to do about answers that are no or undecided.
         limits: What the report does not show, a sentence or two each.
         overview: Tables above the main one: the criteria of the verdicts, or the verdicts of several runs.
         figures: Plots and pictures.
@@ -110,6 +134,7 @@ class Document:
     table: Table
     headline: str = ""
     facts: Sequence[tuple[str, str]] = ()
+    next_steps: Sequence[Step] = ()
     limits: Sequence[str] = ()
     overview: Sequence[Table] = ()
     figures: Sequence[Figure] = ()

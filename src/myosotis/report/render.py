@@ -38,6 +38,7 @@ def render_html(document: Document) -> str:
         groups=groups,
         figures=[(_named(figure), figure.caption, figure.wide) for figure in document.figures],
         sections=[(section, identifiers.of(section.title)) for section in document.sections],
+        next_id=identifiers.of("next"),
         limits_id=identifiers.of("limits"),
         running=running_title(document.title, document.facts),
     )

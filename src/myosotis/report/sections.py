@@ -282,3 +282,20 @@ def left_out_verdicts(left_out: Mapping[str, LeftOut]) -> list[Verdict]:
             False,
         )
     ]
+
+
+def value_at(content: Mapping[str, object], key: str) -> Any:
+    """Return what stands under a dotted key of settings or figures; None where there is nothing.
+
+    Args:
+        content: Nested mappings.
+        key: Names with dots between them.
+
+    Example:
+        >>> value_at({"training": {"epochs": 3}}, "training.epochs"), value_at({}, "training.epochs")
+        (3, None)
+    """
+    found: object = content
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found

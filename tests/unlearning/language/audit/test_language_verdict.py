@@ -204,6 +204,55 @@ def test_one_subject_shows_nothing():
     assert two.trace.over_forgotten is None
 
 
+def of_one_person(records, marked=()):
+    own = [
+        Example((1, 2, 3, 4 + row), (-100, 2, 3, 4 + row), (False, True, True, True), "she", marked=marked)
+        for row in range(records)
+    ]
+    return AuditSets(own, held_retain=examples("held", 20), unseen=examples("unseen", 20))
+
+
+def test_a_reference_tells_about_the_records_of_one_person():
+    of = of_one_person(5)
+    told = verdict(of=of, reference=audit(of, KNOWN | {"forget": 0.3}))
+    assert (told.unit, told.known, told.forgotten) == ("record", True, True)
+    assert {row.value.units for row in told.forgetting} == {5}
+    kept = verdict(of=of, after=KNOWN, reference=audit(of, KNOWN | {"forget": 0.3}))
+    assert (kept.known, kept.forgotten, kept.worst_remembered.whole) == (True, False, True)
+    guessed = verdict(of=of, reference=audit(of, KNOWN | {"forget": 0.95}))
+    assert (guessed.known, guessed.forgotten) == (False, None)
+    # Of four people on it is about people.
+    assert verdict(reference=audit(sets(), KNOWN | {"forget": 0.3})).unit == "subject"
+
+
+@pytest.mark.parametrize(
+    ("of", "units"),
+    [(of_one_person(4), 4), (of_one_person(5, ("Oslo",)), 1), (of_one_person(1), 1)],
+    ids=["four records", "one fact in five wordings", "one record"],
+)
+def test_few_facts_of_one_person_show_nothing(of, units):
+    told = verdict(of=of, reference=audit(of, KNOWN | {"forget": 0.3}))
+    assert (told.known, told.forgotten, told.control.value.units) == (None, None, units)
+
+
+def test_a_reference_that_is_less_certain_of_everything_shows_nothing_of_one_person():
+    of = of_one_person(5)
+    dull = {"forget": 0.6, "held_retain": 0.6, "retain": 0.6, "unseen": 0.1}
+    before = {"forget": 0.8, "held_retain": 0.95, "retain": 0.95, "unseen": 0.3}
+    assert verdict(before, of=of, reference=audit(of, dull)).known is None
+    assert verdict(before, of=of, reference=audit(of, dull | {"unseen": 0.3})).known
+
+
+def test_the_best_remembered_subject_is_placed_among_the_unseen_ones():
+    told = verdict(
+        after=DONE | {"forget": people([0.1] * 19 + [0.5])},
+        before=KNOWN | {"unseen": people([level / 20 for level in range(20)])},
+    )
+    assert (told.worst_remembered.unseen, told.worst_remembered.unseen_as_high) == (20, 10)
+    of = sets()
+    assert verdict(of=of, reference=audit(of, KNOWN | {"forget": 0.3})).worst_remembered.unseen is None
+
+
 def test_duplicates_are_one_subject():
     of = sets(forget=1, unseen=8)
     many = AuditSets(of.forget * 20, of.retain, of.held_retain, of.unseen, of.general)

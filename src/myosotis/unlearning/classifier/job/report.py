@@ -29,7 +29,7 @@ from myosotis.unlearning.classifier.job.report_sections import (
     variant_sections,
 )
 from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS, STOP_REASONS, accuracy_text
-from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, headline_of, verdicts_of
+from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, headline_of, next_steps, verdicts_of
 from myosotis.unlearning.classifier.job.result import ClassifierResult, ModelFigures, Shadow
 from myosotis.unlearning.classifier.methods import METHODS
 
@@ -55,6 +55,7 @@ def describe(run: Run, model: type[ClassifierResult] = ClassifierResult) -> Docu
             hashes=[result.lineage.model_in, result.lineage.model_out],
         ),
         verdicts=verdicts_of(result),
+        next_steps=next_steps(result, config),
         limits=limits(result),
         overview=criteria_tables(result),
         table=_main_table(result),

@@ -1,12 +1,12 @@
 """The verdict of a classifier's unlearning run in words: a headline, the questions, and the table that they rest on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from myosotis.evaluation.comparison import MIN_UNITS, Comparison
 from myosotis.report.criteria import comparison_text, criteria_table
-from myosotis.report.document import Table, Verdict
+from myosotis.report.document import Step, Table, Verdict
 from myosotis.report.groups import interval_text
-from myosotis.report.sections import count_text
+from myosotis.report.sections import count_text, value_at
 from myosotis.unlearning.classifier.job.report_terms import SETS, STOP_REASONS, share_text
 from myosotis.unlearning.classifier.job.result import ClassifierResult
 from myosotis.unlearning.classifier.verdict import ClassifierVerdict
@@ -75,6 +75,43 @@ def verdicts_of(result: ClassifierResult) -> list[Verdict]:
         unseen = verdict.as_unseen
         verdicts.append(Verdict("Is it as if it had never been seen?", _unseen_text(result), unseen, unseen is None))
     return [*verdicts, Verdict("How sure are we?", _sure_text(result), verdict.sure, verdict.sure is None)]
+
+
+def next_steps(result: ClassifierResult, config: Mapping[str, object]) -> list[Step]:
+    """Return what to do about every answer that is no or undecided.
+
+    Args:
+        result: Result of a run.
+        config: Its configuration.
+    """
+    verdict, steps = result.verdict, []
+    as_unseen = ["preset=as_unseen"] if value_at(config, "data.train") and config.get("preset") != "as_unseen" else []
+    retrained = ["reference=retrain"] if config.get("train") and config.get("reference") is None else []
+    if not verdict.known:
+        steps.append(
+            Step(
+                "Whether it was known can be shown with more images to forget, more test images of their classes, or a "
+                "model that never saw them ('reference').",
+                retrained,
+            )
+        )
+    elif verdict.forgotten is False:
+        capped = result.unlearning.stop_reason in _CAPS
+        more = (
+            [f"training.epochs={2 * value_at(config, 'training.epochs')}"] if capped and config.get("training") else []
+        )
+        steps.append(Step("Train longer, or with larger steps.", more))
+    elif verdict.forgotten is None:
+        steps.append(Step("More images, or a model that never saw them ('reference'), would decide.", retrained))
+    if verdict.known and as_unseen and (verdict.over_forgotten or verdict.kept is False or verdict.as_unseen is False):
+        steps.append(
+            Step("Have the images answered as by a model that never saw them; that costs the rest least.", as_unseen)
+        )
+    elif verdict.kept is False:
+        steps.append(Step("Take smaller steps, and give the images that remain ('data.train')."))
+    if verdict.kept is None:
+        steps.append(Step("Whether the rest is kept takes more test images, or none were given ('data.test')."))
+    return steps
 
 
 def criteria_tables(result: ClassifierResult) -> list[Table]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from myosotis.data.encoding import Example
 from myosotis.evaluation.comparison import (
+    MIN_UNITS,
     Comparison,
     SubjectsHurt,
     UnlearningVerdict,
@@ -67,6 +68,7 @@ _HURT = 0.1
 """A subject is hurt where more than this share of what was known of it is lost."""
 
 Values = Mapping[str, Tensor]
+Unit = Literal["subject", "record"]
 
 
 class LanguageVerdict(UnlearningVerdict):
@@ -82,6 +84,9 @@ class LanguageVerdict(UnlearningVerdict):
     """Held-out subjects that lost something."""
     kept_share: float
     """Smallest share that counts as kept."""
+    unit: Unit = "subject"
+    """What bounds on the records to forget go over. Single records, where less than four subjects are compared with a
+    reference: the answers are then about these records, not about such people in general."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Stressed:
     """Probabilities of records under stress tests: by the name of the test, the values of each set.
 
     Attributes:
-        groups: By test and set, the subject of each value.
+        groups: By test and set, the unit of each value.
         before: Values under the model before unlearning.
         after: Values under the model after it.
         reference: Values under a reference model, or nothing.
@@ -142,6 +147,7 @@ def judge(
         stressed: What stress tests gave.
         name_of: Returns what may be shown of a subject, e.g. a salted fingerprint.
     """
+    groups, unit = units_to_forget(sets.forget, paired=reference is not None)
     control = known_better(before, sets, "forget", settings, reference)
     known, reasons = (None if control is None else control.holds), dict[str, str]()
     if _without_subjects(sets.forget) or _without_subjects(sets.unseen):
@@ -149,10 +155,10 @@ def judge(
     level = level_of(before, sets, reference)
     forgetting, worst, trace = [], None, None
     if level is not None:
-        now, was, groups = after.values["forget"], before.values["forget"], subjects_of(sets.forget)
+        now, was = after.values["forget"], before.values["forget"]
         forgetting = forgetting_comparisons(was, now, groups, level, settings, out_of_range=out_of_range)
         forgetting += _stress_comparisons(forgetting[0], level, settings, stressed or Stressed())
-        worst = most_remembered(was, now, groups, level, settings, name_of)
+        worst = most_remembered(was, now, subjects_of(sets.forget), level, settings, name_of)
         trace = trace_of(after, sets, settings.confidence, reference)
     forgotten = answer(forgetting)
     if worst is not None and worst.whole:
@@ -194,13 +200,32 @@ def judge(
         confidence=settings.confidence,
         margin=settings.margin,
         kept_share=settings.kept_share,
+        unit=unit,
     )
+
+
+def units_to_forget(forget: Sequence[Example], *, paired: bool) -> tuple[list[str | int], Unit]:
+    """Return the unit of each record to forget, and what units are.
+
+    They are subjects. With less than four of them nothing can be said of people in general; with a reference something
+    can be said of these very records, of which those with the same facts, or the same tokens, are one.
+
+    Args:
+        forget: The records, or what they are reworded to.
+        paired: Whether there is a reference.
+    """
+    subjects = subjects_of(forget)
+    if not paired or len(set(subjects)) >= MIN_UNITS:
+        return subjects, "subject"
+    keys = [(own.subject, tuple(sorted(own.marked)) or own.input_ids) for own in forget]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return [numbers[key] for key in keys], "record"
 
 
 def level_of(before: Audit, sets: AuditSets, reference: Audit | None = None) -> Level | None:
     """Return what the records to forget are compared with: the reference if there is one, else unseen records."""
     if reference is not None:
-        groups = subjects_of(sets.forget)
+        groups, _ = units_to_forget(sets.forget, paired=True)
         return Level("the same records under the reference", reference.values["forget"], groups, paired=True)
     if "unseen" in before.values:
         return Level("unseen records, before", before.values["unseen"], subjects_of(sets.unseen), paired=False)
@@ -218,7 +243,8 @@ def known_better(
 
     Compared with unseen records by a one-sided rank test. With a reference the test is whether the model exceeds the
     reference by more than it does on unseen records, which holds however easy the records are; without unseen records,
-    whether it exceeds it on the same records.
+    whether it exceeds it on the same records. Of single records (:func:`units_to_forget`) the test is paired, and the
+    model has to exceed the reference by more than the upper bound of what it does on unseen records.
 
     Args:
         audit: Audit of the model before unlearning.
@@ -230,7 +256,11 @@ def known_better(
     Returns:
         None where there is nothing to compare with.
     """
-    own, groups = audit.values.get(split), subjects_of(getattr(sets, split))
+    examples: Sequence[Example] = getattr(sets, split)
+    own, groups = audit.values.get(split), subjects_of(examples)
+    unit: Unit = "subject"
+    if split == "forget":
+        groups, unit = units_to_forget(examples, paired=reference is not None)
     unpaired = _never_seen(audit, sets, None if split == "forget" else reference)
     if own is None or (unpaired is None and reference is None):
         return None
@@ -244,11 +274,19 @@ def known_better(
         other, other_groups = reference.values[split], groups
         figure, source = _of_facts("probability", own, other), "the reference"
         unseen = audit.values.get("unseen", {}).get(figure)
-        if unseen is None or figure not in reference.values.get("unseen", {}):
-            test = paired_rank_test(own[figure], other[figure], groups, alternative="greater")
+        gained = None
+        if unseen is not None and figure in reference.values.get("unseen", {}):
+            gained = unseen - reference.values["unseen"][figure]
+        if gained is not None and unit == "subject":
+            test = rank_test(
+                own[figure] - other[figure], gained, groups, subjects_of(sets.unseen), alternative="greater"
+            )
         else:
-            gains = own[figure] - other[figure], unseen - reference.values["unseen"][figure]
-            test = rank_test(*gains, groups, subjects_of(sets.unseen), alternative="greater")
+            easier = 0.0
+            if gained is not None:
+                bound = student_interval(gained, subjects_of(sets.unseen), level=one_sided(level)).high
+                easier = math.inf if bound is None else max(bound, 0.0)
+            test = paired_rank_test(own[figure] - easier, other[figure], groups, alternative="greater")
     against = _share(other[figure], other_groups, level)
     paired = source == "the reference"
     return Comparison(
@@ -352,7 +390,10 @@ def _forgetting(
 
 
 def _stress_comparisons(
-    plain: Comparison, level: Level, settings: VerdictSettings, stressed: Stressed
+    plain: Comparison,
+    level: Level,
+    settings: VerdictSettings,
+    stressed: Stressed,
 ) -> list[Comparison]:
     """The same probability under every stress test that ran, each with the margin that it has without stress."""
     split, others = ("forget", stressed.reference) if level.paired else ("unseen", stressed.before)
@@ -413,6 +454,7 @@ def most_remembered(
         levels = group_means(level.values[figure][measured], subjects)
         learnt = sum(first - other for first, other in zip(was, levels, strict=True)) / len(was)
         bounds = [other + learnt / 2 for other in levels]
+        others = None
     else:
         others = group_means(level.values[figure], level.groups)
         levels = [sum(others) / len(others)] * len(was)
@@ -426,7 +468,15 @@ def most_remembered(
             (
                 whole,
                 then - other,
-                WorstSubject(subject=_shown(name, name_of), before=first, after=then, level=other, whole=whole),
+                WorstSubject(
+                    subject=_shown(name, name_of),
+                    before=first,
+                    after=then,
+                    level=other,
+                    whole=whole,
+                    unseen=None if others is None else len(others),
+                    unseen_as_high=None if others is None else sum(value >= then for value in others),
+                ),
             )
         )
     return max(rows, key=lambda row: row[:2])[2]

@@ -17,6 +17,7 @@ from myosotis.engine.processes import check_sharding, device, is_main_process, p
 from myosotis.engine.run import Run
 from myosotis.models.causal_lm import check_quantizable, load_causal_lm, tokenizer_hash
 from myosotis.unlearning.language.audit.precision import audit_autocast
+from myosotis.unlearning.language.audit.prospects import prospect_lines
 from myosotis.unlearning.language.job.auditing import Auditing
 from myosotis.unlearning.language.job.baseline import Baseline
 from myosotis.unlearning.language.job.checks import (
@@ -88,8 +89,12 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         return language_phases(self._config, self._inputs, self._model)
 
     def overlap(self) -> Sequence[str]:
-        """Return lines about shared forms and activations of the records to forget and those to retain."""
-        return overlap_lines(self._config, self._inputs.tokenizer, self._model)
+        """Return lines about what the subjects can decide, and about forms and activations that sets share."""
+        config, sets = self._config, self._inputs.audited
+        return [
+            *prospect_lines(sets, config.audit.verdict, reference=config.reference is not None),
+            *overlap_lines(config, self._inputs.tokenizer, self._model),
+        ]
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the hash of the model, and fingerprints of whole records, not of their words alone."""

@@ -20,6 +20,7 @@ from myosotis.report.sections import (
     without_folders,
 )
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict
+from myosotis.unlearning.language.job.report_next import next_steps
 from myosotis.unlearning.language.job.report_suites import suite_figures, suite_sections, tried_under_stress
 from myosotis.unlearning.language.job.report_verdict import criteria_tables, headline_of, verdicts_of
 from myosotis.unlearning.language.job.result import LanguageResult
@@ -86,6 +87,7 @@ def describe(run: Run) -> Document:
         ),
         headline=headline_of(result),
         verdicts=verdicts_of(result, run.attempts()),
+        next_steps=next_steps(result, config),
         limits=_limits(result),
         overview=criteria_tables(result),
         table=_metrics_table(result, _MAIN_METRICS),

@@ -48,21 +48,23 @@ def headline_of(result: LanguageResult) -> str:
         known = "did not know" if verdict.known is False else "was not shown to know"
         return f"The model {known} these records before, so nothing is called forgotten."
     units = _units(verdict.forgetting)
-    about = f"about the {count_text(units, 'subject')} to forget" if units else "about the records to forget"
-    strangers = "about subjects that it never met"
+    about = f"about the {count_text(units, verdict.unit)} to forget" if units else "about the records to forget"
+    level = "it gives away about subjects that it never met"
+    if verdict.unit == "record":
+        about, level = f"of these {count_text(units, 'record')}", "a model gives away that never saw them"
     if verdict.forgotten and verdict.over_forgotten:
         first = (
-            f"Over-forgotten: the model now gives away less {about} than {strangers}, so that somebody who looks for "
-            "the gap can find it"
+            f"Over-forgotten: the model now gives away less {about} than {level}, so that somebody who looks for the "
+            "gap can find it"
         )
     elif verdict.forgotten:
-        first = f"Forgotten as far as tested: what the model gives away {about} is what it gives away {strangers}"
+        first = f"Forgotten as far as tested: what the model gives away {about} is what {level}"
     elif verdict.forgotten is False:
-        first = f"Not forgotten: the model still gives away more {about} than {strangers}"
+        first = f"Not forgotten: the model still gives away more {about} than {level}"
         if all(row.holds is not False for row in verdict.forgetting):
             first = "Not forgotten: a subject that was to be forgotten is wholly remembered"
     else:
-        first = f"Undecided: the tests cannot tell whether the model gives away more {about} than {strangers}"
+        first = f"Undecided: the tests cannot tell whether the model gives away more {about} than {level}"
     return f"{first}; {_rest(verdict)}."
 
 
@@ -106,7 +108,8 @@ def criteria_tables(result: LanguageResult) -> list[Table]:
     verdict = result.verdict
     rows = [*verdict.forgetting, *verdict.keeping]
     names = {row.name: _name(row.name) for row in rows}
-    return [criteria_table(rows, names, verdict.confidence, "subject")] if rows else []
+    units = dict.fromkeys((row.name for row in verdict.forgetting), verdict.unit)
+    return [criteria_table(rows, names, verdict.confidence, "subject", units)] if rows else []
 
 
 def _name(figure: str) -> str:
@@ -128,7 +131,7 @@ def _known_text(verdict: LanguageVerdict) -> str:
     source = "on unseen records" if control.against_of == "unseen records" else f"of {control.against_of}"
     figures = (
         f"Before unlearning, {_name(control.name)} on the forget set: {mean_text(control.value)}; {source}: "
-        f"{mean_text(control.against)} ({count_text(control.value.units, 'subject')}; one-sided rank test, "
+        f"{mean_text(control.against)} ({count_text(control.value.units, verdict.unit)}; one-sided rank test, "
         f"p = {control.p_value:.2g})."
     )
     if "known" in verdict.reasons:
@@ -137,7 +140,7 @@ def _known_text(verdict: LanguageVerdict) -> str:
         return figures
     if not control.could_show:
         return (
-            f"{figures} With so few subjects no outcome could show it (the smallest possible p is "
+            f"{figures} With so few {verdict.unit}s no outcome could show it (the smallest possible p is "
             f"{control.smallest_p_value:.2g}). Nothing is called forgotten."
         )
     return (
@@ -163,6 +166,8 @@ def _forgotten_text(verdict: LanguageVerdict) -> str:
         return "Without unseen records or a reference there is nothing to compare with."
     why = verdict.reasons.get("forgotten")
     parts = [] if why is None else [_WHY[why]]
+    if verdict.unit == "record":
+        parts.append("This is about these records, not about such subjects in general, of whom there are too few.")
     judged = [row for row in verdict.forgetting if row.incomparable is None]
     level = verdict.forgetting[0].against_of
     if judged:
@@ -193,6 +198,8 @@ def _forgotten_text(verdict: LanguageVerdict) -> str:
 def _worst_text(worst: WorstSubject, what: str, whole: str) -> str:
     level = "" if worst.level is None else f"; never seen it would be about {worst.level:.3f}"
     text = f"{what} ({worst.subject[:12]}): {worst.before:.3f} before, {worst.after:.3f} after{level}"
+    if worst.unseen:
+        text += f"; {worst.unseen_as_high} of {worst.unseen} unseen subjects are known as well or better"
     return f"{text}: {whole}." if worst.whole else f"{text}."
 
 
@@ -264,7 +271,7 @@ def _sure_text(verdict: LanguageVerdict, result: LanguageResult, attempts: int) 
         )
     if len(open_rows) > len(few):
         rows = [row for row in open_rows if row not in few]
-        remedy = "more subjects" if "reference" in rows[0].against_of else "more subjects, or a reference"
+        remedy = f"more {verdict.unit}s" if "reference" in rows[0].against_of else "more subjects, or a reference"
         parts.append(f"The data cannot tell for {_names_of(rows)}; {remedy} would.")
     if verdict.hurt is not None and verdict.hurt.holds is None:
         parts.append("Too few subjects were held out to bound how many lose something.")

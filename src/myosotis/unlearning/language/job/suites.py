@@ -25,7 +25,7 @@ from myosotis.unlearning.language.audit.stress import (
     split_for_relearning,
 )
 from myosotis.unlearning.language.audit.tofu import LOG_NAMES, TofuRecord, aggregate_tofu_log, parse_tofu, tofu_log
-from myosotis.unlearning.language.audit.verdict import Stressed
+from myosotis.unlearning.language.audit.verdict import Stressed, units_to_forget
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.sources import read_rows
 
@@ -244,12 +244,15 @@ class AuditSuites:
         settings = self.settings.stress
         if settings is None or "stress" not in results.get("after", {}):
             return Stressed()
+        plain: Mapping[str, Sequence[Example]] = {"forget": self.forget, "unseen": self.unseen}
+        asked = {_reworded_title(name): examples for name, examples in self._reworded().items()}
         groups = {
-            _reworded_title(name): {split: subjects_of(rows) for split, rows in examples.items()}
-            for name, examples in self._reworded().items()
+            test: {
+                "forget": units_to_forget(examples["forget"], paired="reference" in results)[0],
+                "unseen": subjects_of(examples.get("unseen", ())),
+            }
+            for test, examples in {**asked, **{_quantized_title(bits): plain for bits in settings.bits}}.items()
         }
-        plain = {"forget": subjects_of(self.forget), "unseen": subjects_of(self.unseen)}
-        groups |= {_quantized_title(bits): plain for bits in settings.bits}
         by_model = {
             model: {
                 test: {split: read_values(row) for split, row in values.items()}

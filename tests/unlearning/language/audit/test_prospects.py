@@ -1,0 +1,80 @@
+"""What the subjects at hand can decide, told before the work."""
+
+import math
+
+import pytest
+import torch
+
+from myosotis.data.encoding import Example
+from myosotis.evaluation.comparison import SubjectsHurt
+from myosotis.evaluation.rank_test import rank_test
+from myosotis.unlearning.language.audit.audit import AuditSets
+from myosotis.unlearning.language.audit.prospects import held_needed, prospect_lines, unseen_needed
+from myosotis.unlearning.language.audit.settings import VerdictSettings
+
+
+def people(name, count, records=5):
+    return [
+        Example((1, 2, 3 + row), (-100, 2, 3 + row), (False, True, True), f"{name} {person}")
+        for person in range(count)
+        for row in range(records)
+    ]
+
+
+def lines(forget=6, unseen=16, held=31, *, records=5, reference=False):
+    sets = AuditSets(people("f", forget, records), held_retain=people("h", held), unseen=people("u", unseen))
+    return prospect_lines(sets, VerdictSettings(), reference=reference)
+
+
+@pytest.mark.parametrize("forget", [1, 2, 3, 5])
+def test_one_unseen_subject_less_could_show_nothing(forget):
+    needed = unseen_needed(forget, 0.95)
+    most = rank_test(torch.arange(needed, needed + forget).float(), torch.arange(needed).float(), alternative="greater")
+    assert most.p_value <= 0.05 + 1e-12
+    assert most.p_value == pytest.approx(1 / math.comb(forget + needed, forget))
+    fewer = rank_test(
+        torch.arange(needed, needed + forget).float(), torch.arange(needed - 1).float(), alternative="greater"
+    )
+    assert fewer.p_value > 0.05
+
+
+@pytest.mark.parametrize("hurt", [0, 1, 2, 5])
+def test_one_held_out_subject_less_would_not_bound_the_share(hurt):
+    needed = held_needed(hurt, VerdictSettings())
+    assert SubjectsHurt.among(hurt, needed, 0.1, 0.15, 0.95).holds
+    assert not SubjectsHurt.among(hurt, needed - 1, 0.1, 0.15, 0.95).holds
+
+
+def test_enough_of_everything_rules_nothing_out():
+    assert lines() == [
+        "subjects: 6 to forget, 16 unseen, 31 held out",
+        "  every question can be decided with these, if figures differ little between them",
+    ]
+
+
+def test_one_person_is_told_what_would_decide():
+    told = lines(1, 8, 5)
+    assert told[0] == "subjects: 1 to forget, 8 unseen, 5 held out"
+    assert [line.split("?")[0].strip(" '") for line in told[1:]] == [
+        "Did the model know it",
+        "Is it forgotten",
+        "Is the rest kept",
+    ]
+    assert "19 unseen subjects are needed" in told[1]
+    assert "'reference'" in told[2]
+    assert "19 held-out subjects are needed" in told[3]
+    assert lines(1, 20, 31)[1:] == [told[2]]
+
+
+def test_a_reference_decides_about_the_records_of_one_person():
+    told = lines(1, 8, 31, reference=True)
+    assert told[1] == "  answers will be about these 5 records, not about such subjects in general"
+    assert told[2].strip() == "every question can be decided with these, if figures differ little between them"
+    four = lines(1, 8, 31, records=4, reference=True)
+    assert [line.split("?")[0].strip(" '") for line in four[2:]] == ["Did the model know it"]
+
+
+def test_records_without_a_subject_are_told():
+    bare = [Example(row.input_ids, row.labels, row.facts) for row in people("f", 6)]
+    sets = AuditSets(bare, held_retain=people("h", 31), unseen=people("u", 20))
+    assert "rows_per_subject" in prospect_lines(sets, VerdictSettings(), reference=False)[1]

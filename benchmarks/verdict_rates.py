@@ -20,7 +20,7 @@ from myosotis.unlearning.language.audit.audit import Audit, AuditSets
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 from myosotis.unlearning.language.audit.verdict import judge
 
-SIZES = ((4, 8), (20, 20), (20, 100), (50, 100), (400, 400))
+SIZES = ((1, 20), (2, 20), (4, 8), (20, 20), (20, 100), (50, 100), (400, 400))
 QUESTIONS, TOKENS = 5, 12
 FACTS = np.isin(np.arange(TOKENS), (5, 6, 9, 10))
 LEVEL, PEOPLE, RECORDS, TRAININGS = -1.4, 0.8, 0.6, 0.4  # mean log-odds, and deviations around it
@@ -85,9 +85,9 @@ def audit(**splits):
 
 def examples(split, count):
     return [
-        Example((1, 2, 3), (-100, 2, 3), (False, True, True), f"{split} {person}")
+        Example((1, 2, question), (-100, 2, question), (False, True, True), f"{split} {person}")
         for person in range(count)
-        for _ in range(QUESTIONS)
+        for question in range(QUESTIONS)
     ]
 
 

@@ -15,8 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from myosotis.engine.config import load_config
+from myosotis.engine.run import Run
 from myosotis.models.image_classifier import ClassifierSpec, build_classifier, load_classifier, save_classifier
 from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
+from myosotis.unlearning.classifier.job.report_verdict import next_steps
+from myosotis.unlearning.classifier.job.result import ClassifierResult
 
 CLASSES = ("ash", "birch", "cedar")
 
@@ -78,6 +81,31 @@ def finished(world, tmp_path_factory, unlearn):
     outcome = unlearn(world, out, "--set", compare, "--set", "audit.shadow=3")
     assert outcome.exit_code == 0, outcome.output
     return out, outcome
+
+
+def test_every_no_and_every_undecided_of_photos_has_a_next_step(finished):
+    out, _ = finished
+    run = Run.read(out)
+    outcome, config = run.result_as(ClassifierResult), run.settings()
+    whole = {"known": True, "forgotten": True, "kept": True, "as_unseen": True, "over_forgotten": False}
+
+    def next_settings(changed=(), **answers):
+        verdict = outcome.verdict.model_copy(update={**whole, **answers})
+        unlearning = outcome.unlearning.model_copy(update={"stop_reason": "epochs"})
+        changes = {"verdict": verdict, "unlearning": unlearning}
+        return [own.settings for own in next_steps(outcome.model_copy(update=changes), config | dict(changed))]
+
+    assert next_settings() == []
+    assert next_settings({"reference": None}, known=None) == [["reference=retrain"]]
+    assert next_settings(known=None) == [[]]
+    assert next_settings(forgotten=False) == [["training.epochs=40"]]
+    assert next_settings({"reference": None}, forgotten=None) == [["reference=retrain"]]
+    for answer in ({"kept": False}, {"as_unseen": False}, {"over_forgotten": True}):
+        assert next_settings(**answer) == [()]
+    assert next_settings({"preset": "as_unseen"}, kept=False) == [()]
+    assert next_settings(kept=None) == [()]
+    for settings in ("training.epochs=40", "reference=retrain"):
+        load_config(out / "config.yaml", ClassifierUnlearningConfig, [settings])
 
 
 def test_what_a_run_leaves(finished, world):

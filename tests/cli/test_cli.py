@@ -130,34 +130,46 @@ def test_a_run_ends_with_what_it_left_and_what_to_do(finished, invoke):
     assert str(out) not in page
 
 
-def test_every_no_and_every_undecided_has_a_next_step(finished):
+def test_every_no_and_every_undecided_has_a_next_step(finished, tmp_path):
     out, _ = finished
     run = Run.read(out)
     result, config = run.result_as(LanguageResult), run.settings()
     hurt = SubjectsHurt.among(1, 20, 0.1, 0.15, 0.95)
 
-    def told(fine_tune=None, stop_reason="epochs", **answers):
-        verdict = result.verdict.model_copy(
-            update={"known": True, "forgotten": True, "kept": True, "reasons": {}, "hurt": hurt, **answers}
-        )
-        training = result.training.model_copy(update={"stop_reason": stop_reason})
-        steps = next_steps(
-            result.model_copy(update={"verdict": verdict, "training": training}), config | {"fine_tune": fine_tune}
-        )
+    def next_settings(fine_tune=None, stop_reason="epochs", method=None, training=None, **answers):
+        whole = {"known": True, "forgotten": True, "kept": True, "as_unseen": True, "over_forgotten": False}
+        verdict = result.verdict.model_copy(update={**whole, "reasons": {}, "hurt": hurt, **answers})
+        went = result.training.model_copy(update={"stop_reason": stop_reason})
+        changed = {"fine_tune": fine_tune, "method": method or config["method"]}
+        changed["training"] = training or config["training"]
+        steps = next_steps(result.model_copy(update={"verdict": verdict, "training": went}), config | changed)
         return [own.settings for own in steps]
 
-    assert told() == []
-    assert told(known=None) == [[]]
-    assert told(known=None, fine_tune={"epochs": 1}) == [["reference=retrain"]]
-    assert told(forgotten=False) == [["training.epochs=4"], ["method.name=counterfactual"]]
-    assert told(forgotten=False, stop_reason="diverged")[0] == ["training.learning_rate=0.0005"]
-    assert told(forgotten=None, fine_tune={"epochs": 1}) == [["reference=retrain"]]
-    assert told(over_forgotten=True) == [["method.name=counterfactual"]]
-    assert told(kept=False) == [["training.learning_rate=0.0005", "training.epochs=4"], ()]
-    assert told(kept=None) == [()]
-    assert told(kept=None, reasons={"kept": "nothing_held_out"}, hurt=None) == [()]
-    for settings in ("training.epochs=4", "method.name=counterfactual", "training.learning_rate=0.0005"):
+    assert next_settings() == []
+    assert next_settings(known=None) == [[]]
+    assert next_settings(known=None, fine_tune={"epochs": 1}) == [["reference=retrain"]]
+    assert next_settings(forgotten=False) == [["training.epochs=4"], ["method={name: counterfactual}"]]
+    assert next_settings(forgotten=False, stop_reason="diverged")[0] == ["training.learning_rate=0.0005"]
+    assert next_settings(forgotten=None, fine_tune={"epochs": 1}) == [["reference=retrain"]]
+    assert next_settings(over_forgotten=True) == [["method={name: counterfactual}"]]
+    assert next_settings(kept=False) == [["training.learning_rate=0.0005", "training.epochs=4"], ()]
+    assert next_settings(kept=None) == [()]
+    for reason in ("nothing_held_out", "not_known", "no_subjects"):
+        assert next_settings(kept=None, reasons={"kept": reason}, hurt=None) == [()]
+    assert next_settings(kept=None, hurt=SubjectsHurt.among(0, 20, 0.1, 0.15, 0.95)) == [()]
+    assert next_settings(as_unseen=False) == [["training.epochs=4"], ["method={name: counterfactual}"]]
+    assert next_settings(as_unseen=None) == [[]]
+    assert next_settings(known=None, unit="record") == [()]
+    for epochs, rate, less in ((20, 0.1, "epochs=15"), (2, 0.1, "epochs=1"), (1, 0.1, "learning_rate=0.075")):
+        changed = {"method": {"name": "counterfactual"}, "training": {"epochs": epochs, "learning_rate": rate}}
+        assert next_settings(over_forgotten=True, **changed) == [[f"training.{less}"]]
+    for settings in ("training.epochs=4", "method={name: counterfactual}", "training.learning_rate=0.0005"):
         load_config(out / "config.yaml", LanguageUnlearningConfig, [settings])
+    # Nothing of another method's settings is taken over.
+    other = tmp_path / "npo.yaml"
+    other.write_text(yaml.safe_dump(config | {"method": {"name": "npo", "beta": 0.3, "retain": "nll"}}))
+    (step,) = next_settings(over_forgotten=True)
+    assert load_config(other, LanguageUnlearningConfig, step).method.settings["retain"] == "kl"
 
 
 def test_the_result_loads_as_a_model_and_as_an_adapter_of_the_stock_base(finished, world):

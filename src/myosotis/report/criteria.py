@@ -15,8 +15,7 @@ def criteria_table(
     comparisons: Sequence[Comparison],
     names: Mapping[str, str],
     confidence: float,
-    unit: str,
-    units: Mapping[str, str] | None = None,
+    units: Mapping[str, str],
 ) -> Table:
     """Return a row for each comparison: value, what it is compared with, difference, what is allowed, and the answer.
 
@@ -24,8 +23,7 @@ def criteria_table(
         comparisons: Comparisons of the result.
         names: Names of the figures.
         confidence: Level of each end of an interval.
-        unit: What the independent units are: ``"image"``, ``"subject"``.
-        units: The same of single comparisons, by their names.
+        units: What the independent units of each comparison are, by its name: ``"image"``, ``"record"``, ``"subject"``.
     """
     rows = []
     for row in comparisons:
@@ -43,7 +41,7 @@ def criteria_table(
             Row(
                 label,
                 [*cells, answer_text(row)],
-                f"against {row.against_of}; {count} {(units or {}).get(row.name, unit)}s{of_all}",
+                f"against {row.against_of}; {count} {units[row.name]}s{of_all}",
             )
         )
     return Table(

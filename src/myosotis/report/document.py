@@ -1,5 +1,6 @@
 """What a report says, apart from how it looks. Every room fills this in; :mod:`myosotis.report.render` draws it."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,13 +102,13 @@ class Step:
 
     @property
     def options(self) -> str:
-        """The settings as options of the command.
+        """The settings as options of the command, quoted for a shell.
 
         Example:
-            >>> Step("Train longer.", ["training.epochs=40"]).options
-            '--set training.epochs=40'
+            >>> Step("Train longer.", ["training.epochs=40", "method={name: ga}"]).options
+            "--set training.epochs=40 --set 'method={name: ga}'"
         """
-        return " ".join(f"--set {setting}" for setting in self.settings)
+        return " ".join(f"--set {shlex.quote(setting)}" for setting in self.settings)
 
 
 @dataclass(frozen=True)

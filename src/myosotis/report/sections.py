@@ -295,7 +295,7 @@ def value_at(content: Mapping[str, object], key: str) -> Any:
         >>> value_at({"training": {"epochs": 3}}, "training.epochs"), value_at({}, "training.epochs")
         (3, None)
     """
-    found: object = content
+    value: object = content
     for name in key.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value

@@ -45,6 +45,12 @@ def test_one_held_out_subject_less_would_not_bound_the_share(hurt):
     assert not SubjectsHurt.among(hurt, needed - 1, 0.1, 0.15, 0.95).holds
 
 
+def test_a_severe_setting_does_not_count_for_ever():
+    severe = VerdictSettings(confidence=1 - 1e-8, max_hurt_share=1e-7)
+    assert unseen_needed(1, severe.confidence) == pytest.approx(1e8, rel=0.2)
+    assert held_needed(0, severe) == pytest.approx(8 * math.log(10) / 1e-7, rel=0.01)
+
+
 def test_enough_of_everything_rules_nothing_out():
     assert lines() == [
         "subjects: 6 to forget, 16 unseen, 31 held out",
@@ -72,6 +78,10 @@ def test_a_reference_decides_about_the_records_of_one_person():
     assert told[2].strip() == "every question can be decided with these, if figures differ little between them"
     four = lines(1, 8, 31, records=4, reference=True)
     assert [line.split("?")[0].strip(" '") for line in four[2:]] == ["Did the model know it"]
+    # One record is a pair, however many unseen subjects there are.
+    assert "5 records with different facts are needed, 1 are there" in lines(1, 30, 31, records=1, reference=True)[2]
+    assert "two unseen subjects or more" in lines(1, 1, 31, reference=True)[2]
+    assert "5 subjects to forget are needed, 4 are there" in lines(4, 0, 31, reference=True)[1]
 
 
 def test_records_without_a_subject_are_told():

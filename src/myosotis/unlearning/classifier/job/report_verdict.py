@@ -85,7 +85,7 @@ def next_steps(result: ClassifierResult, config: Mapping[str, object]) -> list[S
         config: Its configuration.
     """
     verdict, steps = result.verdict, []
-    as_unseen = ["preset=as_unseen"] if value_at(config, "data.train") and config.get("preset") != "as_unseen" else []
+    as_unseen = bool(value_at(config, "data.train")) and config.get("preset") != "as_unseen"
     retrained = ["reference=retrain"] if config.get("train") and config.get("reference") is None else []
     if not verdict.known:
         steps.append(
@@ -105,12 +105,15 @@ def next_steps(result: ClassifierResult, config: Mapping[str, object]) -> list[S
         steps.append(Step("More images, or a model that never saw them ('reference'), would decide.", retrained))
     if verdict.known and as_unseen and (verdict.over_forgotten or verdict.kept is False or verdict.as_unseen is False):
         steps.append(
-            Step("Have the images answered as by a model that never saw them; that costs the rest least.", as_unseen)
+            Step(
+                "Have the images answered as by a model that never saw them: 'preset: as_unseen', in place of 'goal', "
+                "'method' and 'training'."
+            )
         )
     elif verdict.kept is False:
         steps.append(Step("Take smaller steps, and give the images that remain ('data.train')."))
     if verdict.kept is None:
-        steps.append(Step("Whether the rest is kept takes more test images, or none were given ('data.test')."))
+        steps.append(Step("Whether the rest is kept takes more images that it does not train on ('data.test')."))
     return steps
 
 
@@ -122,7 +125,7 @@ def criteria_tables(result: ClassifierResult) -> list[Table]:
     """
     verdict = result.verdict
     criteria = [*verdict.forgetting, *verdict.keeping]
-    return [criteria_table(criteria, _NAMES, verdict.confidence, "image")] if criteria else []
+    return [criteria_table(criteria, _NAMES, verdict.confidence, dict.fromkeys(_NAMES, "image"))] if criteria else []
 
 
 def _known_text(result: ClassifierResult) -> str:

@@ -1,15 +1,16 @@
-"""What a verdict can decide with the subjects at hand: told before the work by ``check``, after it by a report.
+"""What a verdict can decide with the subjects at hand: said before the work by ``check``, after it by a report.
 
 No count promises an answer: figures that differ much between subjects leave it open. Below these no figures give one.
 """
 
+import bisect
 import math
-from itertools import count
+from collections.abc import Callable
 
 from myosotis.evaluation.comparison import MIN_UNITS, SubjectsHurt
 from myosotis.unlearning.language.audit.audit import AuditSets, subjects_of
 from myosotis.unlearning.language.audit.settings import VerdictSettings
-from myosotis.unlearning.language.audit.verdict import units_to_forget
+from myosotis.unlearning.language.audit.verdict import Unit, units_to_forget
 
 REFERENCE = "a model that never saw the records ('reference')"
 
@@ -25,7 +26,7 @@ def unseen_needed(forget: int, confidence: float) -> int:
         >>> unseen_needed(1, 0.95), unseen_needed(2, 0.95), unseen_needed(4, 0.95)
         (19, 5, 2)
     """
-    return next(unseen for unseen in count(1) if 1 / math.comb(forget + unseen, forget) <= 1 - confidence + 1e-9)
+    return _least(lambda unseen: 1 / math.comb(forget + unseen, forget) <= 1 - confidence + 1e-9)
 
 
 def held_needed(hurt: int, settings: VerdictSettings) -> int:
@@ -40,12 +41,19 @@ def held_needed(hurt: int, settings: VerdictSettings) -> int:
         [19, 30, 40]
     """
     allowed, confidence = settings.max_hurt_share, settings.confidence
-    numbers = range(hurt + 1, 100_000)
-    return next(held for held in numbers if SubjectsHurt.among(hurt, held, 0.1, allowed, confidence).holds)
+    return _least(lambda held: held > hurt and SubjectsHurt.among(hurt, held, 0.1, allowed, confidence).holds is True)
+
+
+def _least(enough: Callable[[int], bool]) -> int:
+    """The least number that is enough, if every larger one is."""
+    high = 1
+    while not enough(high):
+        high *= 2
+    return bisect.bisect_left(range(high + 1), True, lo=1, key=enough)
 
 
 def prospect_lines(sets: AuditSets, settings: VerdictSettings, *, reference: bool) -> list[str]:
-    """Return which questions no outcome could answer with yes, and what would; one line if none is ruled out.
+    """Return how many subjects there are, and which questions no outcome could answer with yes, and what is missing.
 
     Args:
         sets: Records of the audit.
@@ -54,40 +62,46 @@ def prospect_lines(sets: AuditSets, settings: VerdictSettings, *, reference: boo
     """
     forget, unseen, held = (len(set(subjects_of(rows))) for rows in (sets.forget, sets.unseen, sets.held_retain))
     units, unit = units_to_forget(sets.forget, paired=reference)
-    found = {
-        "Did the model know it?": _known(sets, forget, unseen, len(set(units)), settings, reference=reference),
-        "Is it forgotten?": _forgotten(forget, unseen, len(set(units)), reference=reference),
+    count = len(set(units))
+    lines = [f"subjects: {forget} to forget, {unseen} unseen, {held} held out" + (", a reference" if reference else "")]
+    if unit == "record":
+        lines.append(f"  answers will be about these {count} records, not about such subjects in general")
+    needs = {
+        "Did the model know it?": _unnamed(sets) or _known(count, unit, unseen, settings, reference=reference),
+        "Is it forgotten?": _forgotten(count, unit, unseen, reference=reference),
         "Is the rest kept?": _kept(held, settings),
     }
-    open_questions = {question: why for question, why in found.items() if why}
-    counts = f"{forget} to forget, {unseen} unseen, {held} held out" + (", a reference" if reference else "")
-    lines = [f"subjects: {counts}"]
-    if unit == "record":
-        lines.append(f"  answers will be about these {len(set(units))} records, not about such subjects in general")
-    if not open_questions:
-        return [*lines, "  every question can be decided with these, if figures differ little between them"]
-    return [*lines, *(f"  '{question}' cannot become a yes: {why}" for question, why in open_questions.items())]
+    ruled_out = [f"  '{question}' cannot become a yes: {need}" for question, need in needs.items() if need]
+    return lines + (ruled_out or ["  every question can be decided with these, if figures differ little between them"])
 
 
-def _known(
-    sets: AuditSets, forget: int, unseen: int, units: int, settings: VerdictSettings, *, reference: bool
-) -> str | None:
+def _unnamed(sets: AuditSets) -> str | None:
     if any(example.subject is None for example in (*sets.forget, *sets.unseen)):
         return "give each record its 'subject', or say 'rows_per_subject: 1'"
-    if not unseen and not reference:
-        return f"give {unseen_needed(forget, settings.confidence)} unseen subjects or more, or {REFERENCE}"
-    if reference and (units > forget or not unseen):
-        if 0.5**units > 1 - settings.confidence + 1e-9:
-            return f"{units} records with different facts show nothing; with a reference five do"
+    return None
+
+
+def _known(count: int, unit: Unit, unseen: int, settings: VerdictSettings, *, reference: bool) -> str | None:
+    """What the test of :func:`~.verdict.known_better` lacks, which is paired where records, or no others, are there."""
+    if reference and (unit == "record" or not unseen):
+        needed = _least(lambda pairs: 0.5**pairs <= 1 - settings.confidence + 1e-9)
+        if count < needed:
+            return f"{_of_facts(needed, unit)} are needed, {count} are there"
+        return "give two unseen subjects or more, or none" if unseen == 1 else None
+    needed = unseen_needed(count, settings.confidence)
+    if unseen >= needed:
         return None
-    needed = unseen_needed(forget, settings.confidence)
-    return None if unseen >= needed else f"{needed} unseen subjects are needed, or {REFERENCE}"
+    return f"{needed} unseen subjects are needed" + ("" if reference else f", or {REFERENCE}")
 
 
-def _forgotten(forget: int, unseen: int, units: int, *, reference: bool) -> str | None:
+def _of_facts(count: int, unit: Unit) -> str:
+    return f"{count} records with different facts" if unit == "record" else f"{count} subjects to forget"
+
+
+def _forgotten(count: int, unit: Unit, unseen: int, *, reference: bool) -> str | None:
     if reference:
-        return None if units >= MIN_UNITS else f"less than {MIN_UNITS} records with different facts decide nothing"
-    if forget < MIN_UNITS:
+        return None if count >= MIN_UNITS else f"{_of_facts(MIN_UNITS, unit)} are needed, {count} are there"
+    if count < MIN_UNITS:
         return (
             f"less than {MIN_UNITS} subjects to forget decide nothing about such subjects; {REFERENCE}, does about "
             "these records"

@@ -26,8 +26,10 @@ def next_steps(result: LanguageResult, config: Mapping[str, object]) -> list[Ste
         steps = _forget_more(result, config)
     elif verdict.over_forgotten:
         steps = _forget_less(config)
-    elif verdict.forgotten is None:
+    elif verdict.forgotten is None or verdict.as_unseen is None:
         steps = _decide_forgotten(result, config)
+    elif not verdict.as_unseen:
+        steps = _forget_more(result, config)  # the loss still tells
     else:
         steps = iter(())
     return [*steps, *_kept(result, config)]
@@ -37,6 +39,8 @@ def _known(result: LanguageResult, config: Mapping[str, object]) -> Iterator[Ste
     verdict = result.verdict
     if "known" in verdict.reasons:
         yield Step("Give every record its 'subject', or say 'rows_per_subject: 1', if each row is about another one.")
+    elif verdict.unit == "record":
+        yield Step("Of so few subjects it takes five records or more, with different facts.")
     elif verdict.control is None or not verdict.control.could_show:
         needed = unseen_needed(_subjects(result), verdict.confidence)
         yield Step(
@@ -58,7 +62,7 @@ def _forget_more(result: LanguageResult, config: Mapping[str, object]) -> Iterat
     if result.method != _RECOMMENDED:
         yield Step(
             "Or take the method that ends at the level of a model that never saw the records.",
-            [f"method.name={_RECOMMENDED}"],
+            [f"method={{name: {_RECOMMENDED}}}"],
         )
 
 
@@ -66,19 +70,23 @@ def _forget_less(config: Mapping[str, object]) -> Iterator[Step]:
     if value_at(config, "method.name") != _RECOMMENDED:
         yield Step(
             "Less is known than of unseen records, which can be noticed. Take the method that ends at their level.",
-            [f"method.name={_RECOMMENDED}"],
+            [f"method={{name: {_RECOMMENDED}}}"],
         )
-    elif value_at(config, "training.epochs") > 1:
+    else:
+        epochs = value_at(config, "training.epochs")
         yield Step(
-            "Less is known than of unseen records, which can be noticed: train less long.",
-            [f"training.epochs={(3 * value_at(config, 'training.epochs') + 3) // 4}"],
+            "Less is known than of unseen records, which can be noticed: train less.",
+            [f"training.epochs={3 * epochs // 4}" if epochs > 1 else f"training.learning_rate={_rate(config, 0.75)}"],
         )
 
 
 def _decide_forgotten(result: LanguageResult, config: Mapping[str, object]) -> Iterator[Step]:
     verdict = result.verdict
-    if not any(row.difference is not None and row.against_of.startswith("unseen") for row in verdict.forgetting):
-        yield Step("More records to forget, if there are any, would decide; nothing else would for these.")
+    if verdict.reasons.get("forgotten") == "nothing_comparable":
+        yield Step("Give unseen records of the same kind and length, with their facts marked where these have facts.")
+        return
+    if "reference" in verdict.forgetting[0].against_of:
+        yield Step(f"More {verdict.unit}s to forget would narrow the bounds, if there are any.")
         return
     if _subjects(result) < MIN_UNITS:
         few = f"Less than {MIN_UNITS} subjects decide nothing about such subjects."
@@ -96,11 +104,13 @@ def _kept(result: LanguageResult, config: Mapping[str, object]) -> Iterator[Step
     verdict, hurt = result.verdict, result.verdict.hurt
     if verdict.kept:
         return
-    if "kept" in verdict.reasons or hurt is None:
-        if verdict.reasons.get("kept") in (None, "nothing_held_out"):
-            yield Step("Give records to retain; a part of them is held out, and shows what is lost ('data.retain').")
-        return
-    if verdict.kept is False:
+    if verdict.reasons.get("kept") == "no_subjects":
+        yield Step("Give every record to retain its 'subject'.")
+    elif verdict.reasons.get("kept") == "not_known":
+        yield Step("Give records to retain that the model was trained on: those held out were not known before.")
+    elif hurt is None:
+        yield Step("Give records to retain; a part of them is held out, and shows what is lost ('data.retain').")
+    elif verdict.kept is False:
         rate = _rate(config, 0.5)
         yield Step(
             "Take smaller steps, and more of them.",
@@ -115,9 +125,12 @@ def _kept(result: LanguageResult, config: Mapping[str, object]) -> Iterator[Step
         who = "nobody is" if not hurt.hurt else f"{hurt.hurt} {'is' if hurt.hurt == 1 else 'are'}"
         share = -(-100 * needed // total) / 100 if total else 1.0
         yield Step(
-            f"If {who} hurt, {needed} held-out subjects show that the rest is kept; {hurt.subjects} were held out.",
+            f"If {who} hurt, {needed} held-out subjects show that the rest is kept; {hurt.subjects} were held out. "
+            "Give more records to retain, or hold more of them out.",
             [f"audit.held_retain={share}"] if share <= 0.75 else (),
         )
+    else:
+        yield Step("More held-out subjects, or more general text, would narrow the bounds of what is kept.")
 
 
 def _subjects(result: LanguageResult) -> int:

@@ -108,8 +108,8 @@ def criteria_tables(result: LanguageResult) -> list[Table]:
     verdict = result.verdict
     rows = [*verdict.forgetting, *verdict.keeping]
     names = {row.name: _name(row.name) for row in rows}
-    units = dict.fromkeys((row.name for row in verdict.forgetting), verdict.unit)
-    return [criteria_table(rows, names, verdict.confidence, "subject", units)] if rows else []
+    units = dict.fromkeys(names, "subject") | {row.name: verdict.unit for row in verdict.forgetting}
+    return [criteria_table(rows, names, verdict.confidence, units)] if rows else []
 
 
 def _name(figure: str) -> str:

@@ -71,8 +71,8 @@ RANKS = (4, 8, 16, 32)
 """The grid of LoKU's claim: rates of either start that move the weights about as far."""
 
 TEACHER = {"base": "smollm2-135m", "records": 200, "precision": "bf16"}
-COUNTERFACTUAL = {"teacher": TEACHER, "training.epochs": 6}
-"""The proxy never saw the authors; three times the steps of the others, which pull from where they start."""
+COUNTERFACTUAL = {"teacher": TEACHER, "training.epochs": 6, "training.batch_size": 4}
+"""The proxy never saw the authors; six times the steps of the others, which pull from where they start."""
 
 FIELDS = {"prompt": "question", "response": "answer"}
 TUNING = {"forget": (560, 40), "held": (600, 40), "retain": (0, 560), "unseen": (800, 160)}
@@ -368,7 +368,7 @@ def table(arguments):
         as_after = {
             key: {**known[key], "after": known[key][model]}
             if key == "metrics"
-            else {suite: {**values, "after": values.get(model)} for suite, values in known[key].items()}
+            else {suite: {**values, "after": values.get(model)} for suite, values in known[key].items() if values}
             for key in ("metrics", "suites")
         }
         found = []

@@ -142,3 +142,6 @@ def test_who_shares_a_word_of_a_name_is_named_by_number(config, tokenizer, llama
     assert said.endswith("of 1 of 5 records to retain share a word of their name with one to forget: record 2")
     lines = overlap_lines(config([row("Ann Moor")], [row("Ivo Pell")]), tokenizer, llama)
     assert not any("overlap of names" in line for line in lines)
+    numbered = [{**row("Ann Moor"), "subject": f"row, subject {number}"} for number in range(2)]
+    lines = overlap_lines(config(numbered[:1], numbered[1:]), tokenizer, llama)
+    assert not any("overlap of names" in line for line in lines)

@@ -94,10 +94,11 @@ def _text_lines(forget: Sequence[Record], retain: Sequence[Record]) -> list[str]
 
 
 def _name_lines(forget: Sequence[Record], retain: Sequence[Record]) -> list[str]:
-    """Who is named with a word of a name that is to be forgotten."""
+    """Who is named with a word of a name to forget; a subject that no text says, like a number, is no name."""
+    spoken = {own.subject for own in (*forget, *retain) if own.subject and own.subject.casefold() in own.content}
 
     def words(record: Record) -> set[str]:
-        return set((record.subject or "").casefold().split())
+        return set(record.subject.casefold().split()) if record.subject in spoken else set()
 
     subjects = {record.subject for record in forget}
     wanted = set().union(*map(words, forget))

@@ -266,7 +266,7 @@ def _sure_text(verdict: LanguageVerdict, result: LanguageResult, attempts: int) 
     parts = []
     if few:
         parts.append(
-            f"With fewer than {MIN_UNITS} subjects nothing is decided ({_names_of(few)}); records of other subjects "
+            f"With fewer than {MIN_UNITS} subjects some are not decided ({_names_of(few)}); records of other subjects "
             "would."
         )
     if len(open_rows) > len(few):

@@ -24,7 +24,7 @@ def unseen_needed(forget: int, confidence: float) -> int:
 
     Example:
         >>> unseen_needed(1, 0.95), unseen_needed(2, 0.95), unseen_needed(4, 0.95)
-        (19, 5, 2)
+        (19, 5, 3)
     """
     return _least(lambda unseen: 1 / math.comb(forget + unseen, forget) <= 1 - confidence + 1e-9)
 

@@ -9,6 +9,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.extras import require
 
 _OPENERS: Mapping[str, str] = {
+    "subjects.json": "forgetting_learner.adapters.learner:SubjectLearner.load",
     "learner.json": "continual.classification.saved:open_learner",
     "segmenter.json": "continual.segmentation.saved:open_segmenter",
     # An encoder of `learn-representations` or `pretrain` is a classifier without classes.
@@ -31,7 +32,8 @@ def load(path: str | Path) -> Any:
         ``learn-representations`` and ``pretrain``: :class:`~myosotis.models.predictor.ImageEncoder` with
         ``transform(images)``. Of ``denoise-train``: :class:`~myosotis.denoising.NeuralDenoiser` with
         ``denoise(noisy, channel)``. Of ``unlearn-language``: a ``transformers`` text-generation pipeline, called with a
-        prompt.
+        prompt. Of ``learn-language`` and ``unlearn-adapters``:
+        :class:`~myosotis.forgetting_learner.adapters.learner.SubjectLearner` with ``answer(prompts)``.
 
     Raises:
         InputError: There is no model, or it is damaged.
@@ -124,6 +126,6 @@ def push_to_hub(path: str | Path, repository: str, *, private: bool = True, toke
 
 
 def _opener(name: str) -> Any:
-    if name.startswith("models.causal_lm:"):
+    if name.startswith(("models.causal_lm:", "forgetting_learner.adapters")):
         require("language", "a language model")
     return resolve_name(f"myosotis.{name}")

@@ -117,6 +117,23 @@ JOBS: Mapping[str, JobKind] = {
             "forgetting_learner.by_gradient.report",
         ),
         JobKind(
+            "unlearn-adapters",
+            "Take subjects out of a language model that learned each in an adapter of its own, to the bit, and report.",
+            "forgetting_learner.adapters.config:AdapterForgettingConfig",
+            "forgetting_learner.adapters.forgetting:AdapterForgettingJob",
+            "forgetting_learner.adapters.forgetting_report",
+            extra="language",
+        ),
+        JobKind(
+            "learn-language",
+            "Teach a frozen language model subjects that can be taken out again exactly, and write a report.",
+            "forgetting_learner.adapters.config:LanguageLearningConfig",
+            "forgetting_learner.adapters.learning:LanguageLearningJob",
+            "forgetting_learner.adapters.learning_report",
+            {"": "forgetting_learner.adapters.method:METHODS"},
+            extra="language",
+        ),
+        JobKind(
             "learn-classes",
             "Learn classes task by task, measure after each, and write a report.",
             "continual.classification.config:ClassLearningConfig",

@@ -1,0 +1,154 @@
+"""The job of ``unlearn-adapters``."""
+
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from myosotis.data.records import Record
+from myosotis.engine.errors import InputError, SettingsError, settings_as_input
+from myosotis.engine.fingerprint import salted_fingerprint
+from myosotis.engine.job import Job
+from myosotis.engine.seeding import derive_seed
+from myosotis.evaluation.comparison import answer, compared, one_sided
+from myosotis.evaluation.intervals import change_interval
+from myosotis.forgetting_learner.adapters.config import AdapterForgettingConfig
+from myosotis.forgetting_learner.adapters.learner import FOLDER, SubjectLearner, learner_folder
+from myosotis.forgetting_learner.adapters.learning import digests_part
+from myosotis.forgetting_learner.adapters.measures import shares
+from myosotis.forgetting_learner.adapters.result import AdapterForgettingResult, AdapterForgettingVerdict
+from myosotis.unlearning.language.job.sources import read_source
+
+MOST_LOST = 0.05
+"""Loss of prompts that go to the adapter of their subject that counts as kept."""
+_LEVEL = 0.95
+
+
+class AdapterForgettingJob(Job[AdapterForgettingConfig]):
+    """Drops adapters and subtracts their sums from the router; see :class:`~myosotis.engine.job.Job`."""
+
+    kind = "unlearn-adapters"
+    Result = AdapterForgettingResult
+    private = True
+
+    def prepare(self) -> None:
+        """Read the learner, and look every subject and record up in it.
+
+        Raises:
+            InputError: Something is missing, or a subject or record was never learned.
+        """
+        config = self._config
+        self._check_available()
+        self._folder = learner_folder(Path(config.model.learner), "model.learner")
+        self._forget = read_source(config.data.forget)
+        self._remaining = read_source(config.data.remaining)
+        self._say(f"loading the learner of {config.model.learner}")
+        learner = SubjectLearner.load(self._folder)
+        with settings_as_input():
+            learner.plan(config.data.subjects, self._forget, self._remaining)
+        self._before, self._records_before = learner.digests(), len(learner)
+
+    def inputs(self, salt: str) -> Mapping[str, Any]:
+        """Return the digest of the learner and fingerprints of what is to be forgotten."""
+        return {"the learner": self._before.root, **self._fingerprints(salt)}
+
+    def _fingerprints(self, salt: str) -> dict[str, list[str]]:
+        sets: Mapping[str, list[Record]] = {"forget": self._forget, "remaining": self._remaining}
+        prints = {
+            name: sorted(salted_fingerprint(record.content, salt) for record in rows)
+            for name, rows in sets.items()
+            if rows
+        }
+        subjects = sorted(salted_fingerprint(name, salt) for name in self._config.data.subjects)
+        return {**prints, **({"subjects": subjects} if subjects else {})}
+
+    def produce(self) -> Mapping[str, Any]:
+        """Drop, subtract, train anew where records stay, and publish the learner."""
+        run, data = self._run, self._config.data
+        store = run.checkpoints / FOLDER
+        shutil.rmtree(store, ignore_errors=True)  # half of it may be changed already
+        learner = SubjectLearner.load(self._folder, store)
+        asked = learner.plan(data.subjects, self._forget, self._remaining)
+        gone, rest = learner.rows_of(asked)
+        with run.timed("audit"):
+            gone_before, _ = shares(learner, gone, _LEVEL, own=False)
+            rest_before = shares(learner, rest, _LEVEL, own=True) if rest else None
+        with run.timed("forget"), settings_as_input():
+            dropped, retrained = learner.forget(data.subjects, self._forget, self._remaining)
+        with run.timed("audit"):
+            gone_after, _ = shares(learner, gone, _LEVEL, own=False)
+            rest_after = shares(learner, rest, _LEVEL, own=True) if rest else None
+            chosen = self._relearned([shard for shard in learner.shards if shard not in asked])
+            equal = self._relearn(learner, chosen)
+        run.publish(learner.save)
+        after = learner.digests()
+        unchanged = sum(self._before.subjects.get(shard) == digest for shard, digest in after.subjects.items())
+        keeping = []
+        if rest_before is not None and rest_after is not None:
+            units = [shard for shard, rows in rest.items() for _ in range(len(rows))]
+            keeping.append(
+                compared(
+                    "prompts to the adapter of their subject",
+                    rest_after[0],
+                    rest_before[0],
+                    change_interval(rest_after[1], rest_before[1], units, level=one_sided(_LEVEL)),
+                    "at least",
+                    against_of="before",
+                    margin=MOST_LOST,
+                    confidence=_LEVEL,
+                )
+            )
+        kept = answer(keeping)
+        forgotten = equal == len(chosen)
+        return {
+            "request": self._config.request.model_dump(mode="json"),
+            "counts": {
+                "subjects_before": len(self._before.subjects),
+                "subjects_after": len(after.subjects),
+                "records_before": self._records_before,
+                "records_after": len(learner),
+                "dropped": dropped,
+                "retrained": retrained,
+                "unchanged": unchanged,
+                "relearned": len(chosen),
+                "relearned_equal": equal,
+            },
+            "before": digests_part(self._before),
+            "after": digests_part(after),
+            "remaining": None
+            if rest_before is None or rest_after is None
+            else {"before": rest_before[0], "after": rest_after[0]},
+            "forgotten": {"before": gone_before, "after": gone_after},
+            "verdict": AdapterForgettingVerdict(
+                known=True,
+                forgotten=forgotten,
+                kept=kept,
+                sure=None if kept is None else True,
+                keeping=keeping,
+                confidence=_LEVEL,
+            ),
+            "lineage": {
+                "model_in": self._before.root,
+                "model_out": after.root,
+                "data": self._fingerprints(run.salt),
+            },
+            "cost": self.cost(),
+        }
+
+    def _relearned(self, shards: list[str]) -> list[str]:
+        """The adapters that are trained again, drawn by the seed."""
+        count = self._config.data.relearn
+        if count > len(shards):
+            raise InputError(f"data.relearn is {count}, but {len(shards)} adapters stay as they were")
+        return random.Random(derive_seed(self._config.seed, "relearn")).sample(shards, count)
+
+    def _relearn(self, learner: SubjectLearner, shards: list[str]) -> int:
+        try:
+            return int(learner.relearn(self._remaining, shards))
+        except SettingsError as error:
+            raise InputError(f"data.relearn: {error}") from None
+
+    def clean_up(self) -> None:
+        """Remove the adapters that only a resumed run would need."""
+        shutil.rmtree(self._run.checkpoints / FOLDER, ignore_errors=True)

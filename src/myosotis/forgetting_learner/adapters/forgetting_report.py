@@ -1,0 +1,156 @@
+"""The report of ``unlearn-adapters``, and of several runs side by side."""
+
+from collections.abc import Sequence
+
+from myosotis.engine.run import Run
+from myosotis.forgetting_learner.adapters.learning_report import digest_section
+from myosotis.forgetting_learner.adapters.method import METHODS
+from myosotis.forgetting_learner.adapters.result import AdapterForgettingResult, RoutedFigures
+from myosotis.report.comparison import side_by_side
+from myosotis.report.criteria import comparison_text
+from myosotis.report.document import Document, Row, Section, Table, Verdict
+from myosotis.report.groups import mean_text, run_names
+from myosotis.report.person import person_page
+from myosotis.report.sections import (
+    count_text,
+    environment_section,
+    fingerprints_text,
+    method_section,
+    request_tables,
+    run_facts,
+    value_at,
+    without_folders,
+)
+
+_CARD = METHODS.card("subject-adapters")
+
+_LIMITS = (
+    "The digests prove which records adapters and router are made of. They say nothing about the frozen model, which "
+    "must never have been trained on the forgotten records.",
+    "The learner before, and every copy of it, still holds the records: the run that learned them, and adapters that "
+    "were exported.",
+    "The same text under another subject stays: it is a record of that one.",
+)
+
+
+def describe(run: Run) -> Document:
+    """Return the report of a finished run.
+
+    Args:
+        run: Run of ``unlearn-adapters``.
+    """
+    result, config = run.result_as(AdapterForgettingResult), run.settings()
+    counts, lineage = result.counts, result.lineage
+    notes, tables = request_tables(result.request)
+    gone = counts.records_before - counts.records_after
+    prints = [Row(f"Records: {name}", [fingerprints_text(each)]) for name, each in lineage.data.items()]
+    return Document(
+        title=f"Exact forgetting: {result.name}",
+        subtitle=f"{count_text(gone, 'record')} taken out of {count_text(counts.records_before, 'record')}.",
+        facts=run_facts(
+            run,
+            _CARD.title,
+            model=without_folders(value_at(config, "model.learner")),
+            hashes=[lineage.model_in, lineage.model_out],
+        ),
+        verdicts=_verdicts(result),
+        limits=_LIMITS,
+        table=_routing(result),
+        sections=[
+            digest_section({"Before": result.before, "After": result.after}),
+            Section("The request", notes, [*tables, _counts_table(result)]),
+            method_section([_CARD], config),
+            Section("Lineage", [], [Table("Fingerprints", ["Value"], prints)]),
+            environment_section(run),
+        ],
+    )
+
+
+def _verdicts(result: AdapterForgettingResult) -> list[Verdict]:
+    counts, verdict = result.counts, result.verdict
+    gone = counts.records_before - counts.records_after
+    did = [f"{count_text(counts.dropped, 'adapter')} dropped"] if counts.dropped else []
+    did += [f"{count_text(counts.retrained, 'adapter')} trained anew on the records that stay"] * bool(counts.retrained)
+    forgotten = (
+        f"{' and '.join(did)}, and the sums of {count_text(gone, 'record')} subtracted from the router. What is left "
+        f"is, byte for byte, a learner that never saw them, with the root {result.after.root[:16]}..."
+    )
+    if not verdict.forgotten:
+        forgotten = (
+            f"Not proved: {counts.relearned - counts.relearned_equal} of {counts.relearned} adapters that were trained "
+            "again have other digests than those on file. Other records, an edited file, or a machine that computes "
+            "other bits."
+        )
+    kept = Verdict("Is the rest kept?", "Nothing is left that could be kept.", undecided=True)
+    for row in verdict.keeping:
+        equal = f"{counts.unchanged} of {count_text(counts.subjects_after, 'adapter')} are equal to those before. "
+        text = comparison_text(row, "learned prompts that go to the adapter of their subject")
+        kept = Verdict("Is the rest kept?", equal + text, verdict.kept, verdict.kept is None)
+    checked = (
+        f"{count_text(counts.relearned, 'adapter')} trained again from the records, {counts.relearned_equal} with the "
+        "digest on file."
+        if counts.relearned
+        else "Whoever holds the remaining records checks it by 'data.relearn', which trains some adapters again."
+    )
+    return [
+        Verdict(
+            "Did the model know it?", f"All {count_text(gone, 'record')} were in its list of records.", verdict.known
+        ),
+        Verdict("Is it forgotten?", forgotten, verdict.forgotten),
+        kept,
+        Verdict("How sure are we?", f"As sure as of SHA-256, if the learner before was right. {checked}"),
+    ]
+
+
+def _routing(result: AdapterForgettingResult) -> Table:
+    def row(label: str, found: RoutedFigures | None, note: str) -> list[Row]:
+        return [] if found is None else [Row(label, [mean_text(found.before), mean_text(found.after)], note)]
+
+    rows = [
+        *row("Forgotten prompts", result.forgotten, "to any adapter: after, a neighbour's; names not looked at"),
+        *row("Prompts that stay", result.remaining, "to the adapter of their subject"),
+    ]
+    return Table("Prompts that go to an adapter, by their score", ["Before", "After"], rows)
+
+
+def _counts_table(result: AdapterForgettingResult) -> Table:
+    rows = [
+        Row(name.replace("_", " ").capitalize(), [f"{getattr(result.counts, name):,}"], result.counts.note(name))
+        for name in type(result.counts).model_fields
+    ]
+    return Table("Numbers", ["Value"], rows)
+
+
+def for_person(run: Run) -> str:
+    """Return half a page about a finished run in plain words.
+
+    Args:
+        run: Run of ``unlearn-adapters``.
+    """
+    result = run.result_as(AdapterForgettingResult)
+    gone = result.counts.records_before - result.counts.records_after
+    return person_page(result, result.verdict, noun="record", count=gone, noticeable=False, exact=True)
+
+
+def compare(runs: Sequence[Run]) -> Document:
+    """Return a report that puts finished runs side by side.
+
+    Args:
+        runs: At least two runs, all of ``unlearn-adapters``.
+    """
+    results = [run.result_as(AdapterForgettingResult) for run in runs]
+    rows = [
+        Row("Subjects left", [f"{result.counts.subjects_after:,}" for result in results]),
+        Row("Records left", [f"{result.counts.records_after:,}" for result in results]),
+        Row("Root", [result.after.root[:16] for result in results]),
+        Row("Forgotten prompts to a neighbour", [mean_text(result.forgotten.after) for result in results]),
+    ]
+    return side_by_side(
+        runs,
+        [_CARD.title for _ in runs],
+        [_verdicts(result) for result in results],
+        title="Exact forgettings side by side",
+        subtitle=f"{len(runs)} runs",
+        limits=_LIMITS,
+        table=Table("Figures", run_names(runs), rows),
+    )

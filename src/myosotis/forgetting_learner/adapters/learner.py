@@ -1,0 +1,540 @@
+"""A language model with an adapter a subject: it learns, forgets to the bit, answers, and is saved with digests."""
+
+import hashlib
+import hmac
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from myosotis.data.encoding import Encoder, Example, pad_token_id
+from myosotis.data.records import Record
+from myosotis.engine.artifact import read_description, write_description
+from myosotis.engine.errors import InputError, SettingsError
+from myosotis.engine.files import write_tensors
+from myosotis.engine.fingerprint import weights_hash
+from myosotis.engine.processes import device
+from myosotis.exact import ExactClassifier
+from myosotis.exact.records import new_key
+from myosotis.exact.sums import tensors_digest
+from myosotis.forgetting_learner.adapters.config import AdapterSettings, AdapterTraining, BaseConfig, RouterSettings
+from myosotis.forgetting_learner.adapters.low_rank import Adapters
+from myosotis.forgetting_learner.adapters.router import Router
+from myosotis.ledger.merkle import merkle_root
+from myosotis.models.causal_lm import load_causal_lm, tokenizer_hash
+
+FORMAT = 1
+"""Raised whenever the same records would give other adapters, another router or other digests."""
+
+DESCRIPTION = "subjects.json"
+"""The file that describes the learner."""
+FOLDER = "adapters"
+"""The folder with a file for each subject."""
+
+_OWN = ("rows", "contents", "words")
+"""What a file holds beside the adapter: features of the prompts, keyed digests of records and of the name's words."""
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """What, beside its records and its key, the state of a learner is a function of.
+
+    Attributes:
+        model: Model that is never trained.
+        template: Template of a record.
+        max_length: Longest sequence in tokens.
+        adapter: Adapters.
+        training: Their training.
+        router: Router.
+        seed: Seed of every start.
+        weights: SHA-256 of the model's weights.
+        tokenizer: SHA-256 of the tokenizer.
+        format: Version of the state.
+    """
+
+    model: BaseConfig
+    template: str
+    max_length: int
+    adapter: AdapterSettings
+    training: AdapterTraining
+    router: RouterSettings
+    seed: int
+    weights: str
+    tokenizer: str
+    format: int = FORMAT
+
+    @property
+    def text(self) -> str:
+        """What the digests cover: all but the name of the model, which may lie elsewhere."""
+        values = TypeAdapter(LearnerSpec).dump_python(self, mode="json")
+        values["model"].pop("name")
+        return json.dumps(values, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class LearnerDigests:
+    """What proves which records are in a learner, to whoever has its key.
+
+    Two learners of one key and one description have equal digests exactly if they learned the same records.
+
+    Attributes:
+        root: Root of a Merkle tree (RFC 6962) over the description, the router and every subject.
+        router: HMAC-SHA256 of the router's sums.
+        head: HMAC-SHA256 of the head that they give.
+        subjects: HMAC-SHA256 of each subject's adapter, features and list of records, by its keyed name.
+    """
+
+    root: str
+    router: str
+    head: str
+    subjects: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Saved:
+    spec: LearnerSpec
+    digests: LearnerDigests
+    records: int
+
+
+class SubjectLearner:
+    """A frozen language model, an adapter a subject, and a router.
+
+    Args:
+        spec: Description.
+        model: The model of the description; its layers are wrapped, its weights stay as they are.
+        tokenizer: Its tokenizer.
+        store: Directory of the files of the adapters, made with the first.
+        key: Key of all digests; drawn unless given.
+
+    Raises:
+        SettingsError: Settings do not fit the model.
+
+    Attributes:
+        spec: Description.
+        encoder: Turns records into tokens.
+        router: Router.
+    """
+
+    def __init__(self, spec: LearnerSpec, model: Any, tokenizer: Any, store: Path, key: bytes | None = None) -> None:
+        self.spec = spec
+        self.encoder = Encoder(tokenizer, spec.template, spec.max_length)
+        self._key = new_key() if key is None else key
+        body = hashlib.sha256(f"{spec.weights}:{spec.tokenizer}".encode()).hexdigest()
+        self.router = Router(model, tokenizer, spec.router, spec.seed, self._key, body)
+        self._adapters = Adapters(model, spec.adapter)
+        self._store = store
+        self._digests: dict[str, str] = {}
+
+    @property
+    def model(self) -> Any:
+        """The model, whose layers answer with the adapters that are active."""
+        return self._adapters.model
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The keyed names of the subjects, sorted."""
+        return tuple(sorted(self._digests))
+
+    @property
+    def adapter_bytes(self) -> int:
+        """Bytes of one adapter in bfloat16."""
+        return sum(2 * rows * columns for rows, columns in self._adapters.shapes().values())
+
+    def __len__(self) -> int:
+        return len(self.router.classifier)
+
+    def shard_of(self, subject: str) -> str:
+        """Return the keyed name of a subject, whatever the case and the white space of its name."""
+        name = " ".join(subject.split()).casefold()
+        return hmac.new(self._key, f"subject:{name}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
+
+    def learn(self, records: Sequence[Record], trained: Callable[[int, int], None] | None = None) -> int:
+        """Learn records; those of a subject that was learned already must all be given again, and may be more.
+
+        Args:
+            records: Records, each with a subject. What comes twice counts once.
+            trained: Called after each subject with the number of subjects so far and in all.
+
+        Returns:
+            The number of adapters that were trained.
+
+        Raises:
+            SettingsError: A record has no subject, or those of a known subject are not all given.
+        """
+        groups = self._grouped(records)
+        changed = {}
+        for shard, own in groups.items():
+            known = self._contents(shard)
+            lost = len(known - set(own))
+            if lost:
+                raise SettingsError(
+                    f"a subject was learned from {len(known)} records, of which {lost} are not given again: its "
+                    "adapter is trained on all of them, so give them with the new ones"
+                )
+            if len(own) > len(known):
+                changed[shard] = own
+        for done, shard in enumerate(sorted(changed), start=1):
+            self._set(shard, list(changed[shard].values()))
+            if trained is not None:
+                trained(done, len(changed))
+        return len(changed)
+
+    def plan(
+        self, subjects: Sequence[str] = (), records: Sequence[Record] = (), remaining: Sequence[Record] = ()
+    ) -> dict[str, list[Record]]:
+        """Return the records that stay of each subject that loses some; nothing is changed.
+
+        Args:
+            subjects: Names of subjects of which nothing stays, as the records had them.
+            records: Records to forget.
+            remaining: Records of which those of the same subjects stay; others are not read.
+
+        Raises:
+            SettingsError: A subject or record was never learned, or not all that stay of a subject are given.
+        """
+        unknown = [n for n, name in enumerate(subjects, start=1) if self.shard_of(name) not in self._digests]
+        if unknown:
+            raise SettingsError(f"subject {unknown[0]} of {len(subjects)} was never learned, so nothing was dropped")
+        left: dict[str, list[Record]] = {}
+        asked, others = self._grouped(records), self._grouped(remaining)
+        for shard, own in asked.items():
+            known = self._contents(shard)
+            if not set(own) <= known:
+                count = len(set(own) - known)
+                raise SettingsError(
+                    f"{count} of the records were never learned of their subject, so nothing was dropped"
+                )
+            stay = known - set(own)
+            given = [record for content, record in others.get(shard, {}).items() if content in stay]
+            if len(given) != len(stay):
+                raise SettingsError(
+                    f"{len(stay)} records of a subject stay, of which {len(given)} are among the remaining ones: its "
+                    "adapter is trained anew on all of them"
+                )
+            left[shard] = given
+        return left | {self.shard_of(name): [] for name in subjects}
+
+    def forget(
+        self, subjects: Sequence[str] = (), records: Sequence[Record] = (), remaining: Sequence[Record] = ()
+    ) -> tuple[int, int]:
+        """Drop the adapters of subjects and their sums; train that of a subject of which records stay anew on these.
+
+        Args:
+            subjects: See :meth:`plan`.
+            records: See there.
+            remaining: See there.
+
+        Returns:
+            Numbers of adapters that were dropped and trained anew.
+
+        Raises:
+            SettingsError: As :meth:`plan`, before anything is changed.
+        """
+        left = self.plan(subjects, records, remaining)
+        for shard, stay in left.items():
+            self._set(shard, stay)
+        return sum(not stay for stay in left.values()), sum(bool(stay) for stay in left.values())
+
+    def rows_of(self, left: Mapping[str, Sequence[Record]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the stored features of the prompts that a plan takes out, and of those that stay, by subject.
+
+        Args:
+            left: What :meth:`plan` returned.
+        """
+        gone, stays = dict[str, Tensor](), dict[str, Tensor]()
+        for shard in self.shards:
+            stored = self._read(shard)
+            kept = set(self._digests_of(left[shard])) if shard in left else set(_of_bytes(stored["contents"]))
+            is_kept = torch.tensor([content in kept for content in _of_bytes(stored["contents"])])
+            for rows, chosen in ((gone, ~is_kept), (stays, is_kept)):
+                if bool(chosen.any()):
+                    rows[shard] = stored["rows"][chosen]
+        return gone, stays
+
+    def relearn(self, records: Sequence[Record], shards: Sequence[str]) -> int:
+        """Train adapters again and return how many have the digest that is on file: what an auditor does.
+
+        Args:
+            records: Records, of these subjects at least.
+            shards: Keyed names of the subjects.
+
+        Raises:
+            SettingsError: Not all records of one of them are given.
+        """
+        groups, equal = self._grouped(records), 0
+        for shard in shards:
+            own = {
+                content: record for content, record in groups.get(shard, {}).items() if content in self._contents(shard)
+            }
+            if len(own) != len(self._contents(shard)):
+                raise SettingsError("not all records of an adapter that is to be trained again are given")
+            equal += self._digest(shard, self._made(list(own.values()))) == self._digests[shard]
+        return equal
+
+    def step(self, records: Sequence[Record]) -> None:
+        """Carry out one training step on records, of which nothing stays: for a forecast."""
+        once = self.spec.training.model_copy(update={"steps": 1})
+        examples = [self.encoder(record) for record in records]
+        self._adapters.train(examples, once, self.spec.seed, "forecast", self.encoder.tokenizer)
+
+    def route(self, prompts: Sequence[str]) -> list[str | None]:
+        """Return the keyed name of the subject that answers each prompt; None for the model as it is."""
+        return self.route_ids([self.prompt_ids(prompt) for prompt in prompts])
+
+    def route_ids(self, prompts: Sequence[Sequence[int]]) -> list[str | None]:
+        """Return the same for prompts that are tokens."""
+        return self.router.route(prompts, [self.encoder.tokenizer.decode(ids) for ids in prompts])
+
+    def prompt_ids(self, prompt: str) -> tuple[int, ...]:
+        """Return a prompt in the template, up to where the answer begins."""
+        return prompt_of(self.encoder(Record(prompt=prompt, response="a")))
+
+    def adapter(self, shard: str | None) -> Mapping[str, Tensor] | None:
+        """Return the adapter of a subject; None for none.
+
+        Raises:
+            InputError: Its file is damaged.
+        """
+        if shard is None:
+            return None
+        return {name: value for name, value in self._read(shard).items() if name not in _OWN}
+
+    def active(self, shards: Sequence[str | None]) -> Any:
+        """Answer with the adapters of subjects, one for all rows or one for each, within a ``with`` block."""
+        known = {shard: self.adapter(shard) for shard in set(shards)}
+        return self._adapters.active([known[shard] for shard in shards])
+
+    def answer(self, prompts: str | Sequence[str], *, max_new_tokens: int = 64, batch_size: int = _BATCH) -> Any:
+        """Return the greedy answer to each prompt, by the adapter of the subject that it is about.
+
+        Prompts on several subjects share a batch: each row has an adapter of its own.
+
+        Args:
+            prompts: A prompt, for which a text is returned, or several.
+            max_new_tokens: Longest answer.
+            batch_size: Prompts at once.
+        """
+        if isinstance(prompts, str):
+            return self.answer([prompts], max_new_tokens=max_new_tokens)[0]
+        ids = [self.prompt_ids(prompt) for prompt in prompts]
+        shards, tokenizer = self.route_ids(ids), self.encoder.tokenizer
+        pad, answers = pad_token_id(tokenizer), dict[int, str]()
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+        for begin in range(0, len(order), batch_size):
+            part = order[begin : begin + batch_size]
+            longest = max(len(ids[index]) for index in part)
+            rows = torch.tensor([[*[pad] * (longest - len(ids[index])), *ids[index]] for index in part])
+            mask = torch.tensor([[0] * (longest - len(ids[index])) + [1] * len(ids[index]) for index in part])
+            with self.active([shards[index] for index in part]), torch.no_grad():
+                made = self.model.generate(
+                    rows.to(self.model.device),
+                    attention_mask=mask.to(self.model.device),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    num_beams=1,
+                    pad_token_id=pad,
+                )
+            texts = tokenizer.batch_decode(made[:, longest:], skip_special_tokens=True)
+            answers |= {index: text.strip() for index, text in zip(part, texts, strict=True)}
+        return [answers[index] for index in range(len(ids))]
+
+    def digests(self) -> LearnerDigests:
+        """Return what proves which records are in the learner."""
+        router = self.router.classifier.digests()
+        entries = [
+            self.spec.text,
+            router.statistics,
+            router.head,
+            *(f"{name}:{self._digests[name]}" for name in self.shards),
+        ]
+        root = merkle_root(entry.encode() for entry in entries).hex()
+        return LearnerDigests(root, router.statistics, router.head, {name: self._digests[name] for name in self.shards})
+
+    def save(self, path: Path) -> None:
+        """Write description, router and adapters into a directory, which only the owner may read: it holds the key."""
+        (path / FOLDER).mkdir(parents=True, exist_ok=True)
+        for shard in self.shards:
+            self._read(shard)
+            shutil.copyfile(self._file(shard), path / FOLDER / self._file(shard).name)
+        self.router.classifier.save(path)
+        write_description(_Saved(self.spec, self.digests(), len(self)), path / DESCRIPTION)
+        path.chmod(0o700)
+
+    @classmethod
+    def load(cls, path: Path, store: Path | None = None) -> "SubjectLearner":
+        """Read what :meth:`save` wrote, with its model, on the device of this process.
+
+        Args:
+            path: Directory.
+            store: Directory that the files of the adapters are copied to before anything is changed; unless given they
+                are read where they are, and nothing may be learned or forgotten.
+
+        Raises:
+            InputError: Something is missing, damaged or exchanged, or the model is another one.
+        """
+        saved = read_description(_Saved, path / DESCRIPTION, "a learner with an adapter a subject")
+        spec = saved.spec
+        if spec.format != FORMAT:
+            raise InputError(f"{path}: a learner of version {spec.format}, this release has version {FORMAT}")
+        classifier = ExactClassifier.load(path)
+        model, tokenizer = load_causal_lm(spec.model.name, getattr(torch, spec.model.dtype))
+        for name, known, found in (
+            ("weights", spec.weights, weights_hash(model)),
+            ("tokenizer", spec.tokenizer, tokenizer_hash(tokenizer)),
+        ):
+            if known != found:
+                raise InputError(
+                    f"{path}: model {spec.model.name} has other {name} than when the adapters were trained"
+                )
+        if store is not None:
+            store.mkdir(parents=True, exist_ok=True)
+            for file in sorted((path / FOLDER).glob("*.safetensors")):
+                shutil.copyfile(file, store / file.name)
+        learner = cls(spec, model.to(device()), tokenizer, store or path / FOLDER, classifier.records.key)
+        if learner.router.classifier.spec != classifier.spec:
+            raise InputError(f"{path}: its router was made with other settings than {DESCRIPTION} says")
+        learner.router.classifier = classifier
+        learner._digests = dict(saved.digests.subjects)
+        if learner.digests() != saved.digests or set(classifier.classes) != set(learner.shards):
+            raise InputError(f"{path}: router, adapters and {DESCRIPTION} do not belong together")
+        for shard in learner.shards:
+            learner.router.words[shard] = frozenset(_of_bytes(learner._read(shard)["words"]))
+        return learner
+
+    def _grouped(self, records: Sequence[Record]) -> dict[str, dict[bytes, Record]]:
+        """By the keyed name of the subject: its records by their keyed digest, each once, in the order of plain ones.
+
+        The order does not depend on the key, so that an auditor with another one trains the same adapter.
+        """
+        groups: dict[str, dict[str, Record]] = {}
+        for number, record in enumerate(records, start=1):
+            if not (record.subject or "").strip():
+                raise SettingsError(f"record {number} has no 'subject', by which adapters are kept apart")
+            groups.setdefault(self.shard_of(str(record.subject)), {})[_content(record)] = record
+        return {
+            shard: {self._keyed(content): record for content, record in sorted(own.items())}
+            for shard, own in groups.items()
+        }
+
+    def _keyed(self, content: str) -> bytes:
+        return hmac.new(self._key, f"content:{content}".encode(), hashlib.sha256).digest()
+
+    def _contents(self, shard: str) -> set[bytes]:
+        """The keyed digests of the records of a subject."""
+        return set(_of_bytes(self._read(shard)["contents"])) if shard in self._digests else set()
+
+    def _set(self, shard: str, records: Sequence[Record]) -> None:
+        """Make a subject's part of the learner what these records alone make it; without any it goes."""
+        made = self._ready(shard, records) if records else None
+        old = self._read(shard) if shard in self._digests else None
+        if old is not None:
+            self.router.forget(shard, old["rows"], old["contents"])
+            self.router.words.pop(shard)
+            del self._digests[shard]
+        if made is None:
+            self._file(shard).unlink()
+            return
+        self.router.learn(shard, made["rows"], made["contents"])
+        self.router.words[shard] = frozenset(_of_bytes(made["words"]))
+        self._digests[shard] = self._digest(shard, made)
+        self._store.mkdir(parents=True, exist_ok=True)
+        write_tensors(self._file(shard), made, {"digest": self._digests[shard]})
+
+    def _ready(self, shard: str, records: Sequence[Record]) -> dict[str, Tensor]:
+        """What an earlier session made of the same records, if it is whole, else made now."""
+        file = self._file(shard)
+        if shard not in self._digests and file.is_file():
+            found, stored = _opened(file)
+            same = set(found) == {*self._adapters.shapes(), *_OWN} and stored == self._digest(shard, found)
+            if same and _of_bytes(found["contents"]) == self._digests_of(records):
+                return found
+        return self._made(records)
+
+    def _made(self, records: Sequence[Record]) -> dict[str, Tensor]:
+        """The tensors of a subject's file: its adapter, features and digests, a function of its records."""
+        examples = [self.encoder(record) for record in records]
+        if any(example.cut for example in examples):
+            raise SettingsError(f"a record has more than {self.spec.max_length} tokens; raise data.max_length")
+        # By its name, for the key must not decide how an adapter starts: auditors with another key train it again.
+        purpose = " ".join(str(records[0].subject).split()).casefold()
+        adapter = self._adapters.train(examples, self.spec.training, self.spec.seed, purpose, self.encoder.tokenizer)
+        prompts = [prompt_of(example) for example in examples]
+        texts = [self.encoder.tokenizer.decode(prompt) for prompt in prompts]
+        words = sorted(self.router.name_words(str(records[0].subject), texts))
+        return {
+            **adapter,
+            "rows": self.router.rows(prompts),
+            "contents": _bytes(self._digests_of(records)),
+            "words": _bytes(words),
+        }
+
+    def _digests_of(self, records: Sequence[Record]) -> list[bytes]:
+        return [self._keyed(_content(record)) for record in records]
+
+    def _digest(self, shard: str, tensors: Mapping[str, Tensor]) -> str:
+        return tensors_digest(tensors, self._key, "subject", f"{shard}:{self.spec.text}")
+
+    def _read(self, shard: str) -> dict[str, Tensor]:
+        file = self._file(shard)
+        tensors, _ = _opened(file)
+        if self._digest(shard, tensors) != self._digests[shard]:
+            raise InputError(f"{file}: missing, damaged or exchanged: it does not give the digest of this adapter")
+        return tensors
+
+    def _file(self, shard: str) -> Path:
+        return self._store / f"{shard}.safetensors"
+
+
+def prompt_of(example: Example) -> tuple[int, ...]:
+    """The tokens before the answer; of plain text all."""
+    return example.input_ids[: example.response_start] or example.input_ids
+
+
+def _content(record: Record) -> str:
+    """SHA-256 of what is learned of a record."""
+    parts = [record.text, record.prompt, record.response, [dict(message) for message in record.messages]]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _bytes(digests: Sequence[bytes]) -> Tensor:
+    """Digests of 32 bytes as a tensor of bytes, (count, 32)."""
+    return torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), 32).copy())
+
+
+def _of_bytes(rows: Tensor) -> list[bytes]:
+    return [row.tobytes() for row in rows.numpy()]
+
+
+def _opened(file: Path) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors of a file and the digest in it; nothing of one that is missing or damaged."""
+    try:
+        with safe_open(file, "pt") as content:
+            return {name: content.get_tensor(name) for name in content.keys()}, (content.metadata() or {}).get("digest")  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return {}, None
+
+
+def learner_folder(path: Path, key: str) -> Path:
+    """Return the directory of a learner.
+
+    Args:
+        path: Run, or directory of the learner.
+        key: Key of the configuration, for errors.
+
+    Raises:
+        InputError: There is none.
+    """
+    folder = path / "model" if (path / "config.yaml").is_file() else path
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(f"{key} {path}: holds no learner of 'learn-language', which has an adapter for each subject")
+    return folder

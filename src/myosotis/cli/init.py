@@ -26,6 +26,8 @@ def init(
     unlearn-exact          PHOTOS LEARNER [TEST] [TRAIN]
     unlearn-learner        PHOTOS RUN [TEST] [TRAIN]
     unlearn-language       MODEL FORGET.jsonl [RETAIN.jsonl] [UNSEEN.jsonl] [GENERAL.jsonl]
+    learn-language         MODEL LEARN.jsonl [UNSEEN.jsonl] [GENERAL.jsonl]
+    unlearn-adapters       RUN FORGET.jsonl [REMAINING.jsonl]
     learn-classes          FOLDER with a folder for each class, or with train/ and test/
     learn-representations  FOLDER, the same
     protocol               FOLDER, the same

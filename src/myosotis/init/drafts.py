@@ -21,18 +21,24 @@ from myosotis.init.image_drafts import (
 )
 
 
-def _language(paths: Sequence[Path], folder: Path) -> Draft:
-    require("language", "unlearning of language models")
-    from myosotis.init.language_draft import draft_language_unlearning  # transformers takes seconds
+def _language(name: str) -> Callable[[Sequence[Path], Path], Draft]:
+    def draft(paths: Sequence[Path], folder: Path) -> Draft:
+        require("language", "a job on a language model")
+        from myosotis.init import language_draft  # transformers takes seconds
 
-    return draft_language_unlearning(paths, folder)
+        made: Draft = getattr(language_draft, name)(paths, folder)
+        return made
+
+    return draft
 
 
 DRAFTS: Mapping[str, Callable[[Sequence[Path], Path], Draft]] = {
-    "unlearn-language": _language,
+    "unlearn-language": _language("draft_language_unlearning"),
     "unlearn-classifier": draft_classifier_unlearning,
     "unlearn-exact": draft_exact_forgetting,
     "unlearn-learner": draft_learner_forgetting,
+    "unlearn-adapters": _language("draft_adapter_forgetting"),
+    "learn-language": _language("draft_language_learning"),
     "learn-classes": draft_class_learning,
     "learn-segments": draft_segment_learning,
     "learn-representations": draft_representation_learning,

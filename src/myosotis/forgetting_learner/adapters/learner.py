@@ -5,15 +5,16 @@ import hmac
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from myosotis.data.encoding import Encoder, Example, pad_token_id
 from myosotis.data.records import Record
@@ -125,7 +126,14 @@ class SubjectLearner:
         router: Router.
     """
 
-    def __init__(self, spec: LearnerSpec, model: Any, tokenizer: Any, store: Path, key: bytes | None = None) -> None:
+    def __init__(
+        self,
+        spec: LearnerSpec,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        store: Path,
+        key: bytes | None = None,
+    ) -> None:
         self.spec = spec
         self.encoder = Encoder(tokenizer, spec.template, spec.max_length)
         self._key = new_key() if key is None else key
@@ -136,7 +144,7 @@ class SubjectLearner:
         self._digests: dict[str, str] = {}
 
     @property
-    def model(self) -> Any:
+    def model(self) -> PreTrainedModel:
         """The model, whose layers answer with the adapters that are active."""
         return self._adapters.model
 
@@ -309,24 +317,22 @@ class SubjectLearner:
             return None
         return {name: value for name, value in self._read(shard).items() if name not in _OWN}
 
-    def active(self, shards: Sequence[str | None]) -> Any:
+    def active(self, shards: Sequence[str | None]) -> AbstractContextManager[None]:
         """Answer with the adapters of subjects, one for all rows or one for each, within a ``with`` block."""
         known = {shard: self.adapter(shard) for shard in set(shards)}
         return self._adapters.active([known[shard] for shard in shards])
 
-    def answer(self, prompts: str | Sequence[str], *, max_new_tokens: int = 64, batch_size: int = _BATCH) -> Any:
+    def answer(self, prompts: str | Sequence[str], *, max_new_tokens: int = 64, batch_size: int = _BATCH) -> list[str]:
         """Return the greedy answer to each prompt, by the adapter of the subject that it is about.
 
         Prompts on several subjects share a batch: each row has an adapter of its own.
 
         Args:
-            prompts: A prompt, for which a text is returned, or several.
+            prompts: Prompts, or one.
             max_new_tokens: Longest answer.
             batch_size: Prompts at once.
         """
-        if isinstance(prompts, str):
-            return self.answer([prompts], max_new_tokens=max_new_tokens)[0]
-        ids = [self.prompt_ids(prompt) for prompt in prompts]
+        ids = [self.prompt_ids(prompt) for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
         shards, tokenizer = self.route_ids(ids), self.encoder.tokenizer
         pad, answers = pad_token_id(tokenizer), dict[int, str]()
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))

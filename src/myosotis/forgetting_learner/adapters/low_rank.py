@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from myosotis.data.encoding import Example, pad_examples, pad_token_id
@@ -59,7 +59,7 @@ class RowwiseLinear(nn.Module):
         return output + self._scale * change
 
 
-def block_list(model: Any) -> str:
+def block_list(model: PreTrainedModel) -> str:
     """Return the name of the list of a model's blocks.
 
     Raises:
@@ -83,7 +83,7 @@ class Adapters:
         SettingsError: No layer is one of ``settings.targets``.
     """
 
-    def __init__(self, model: Any, settings: AdapterSettings) -> None:
+    def __init__(self, model: PreTrainedModel, settings: AdapterSettings) -> None:
         self.model = model.eval().requires_grad_(False)
         self._settings = settings
         blocks = block_list(model)
@@ -150,7 +150,12 @@ class Adapters:
                 layer.down = layer.up = None
 
     def train(
-        self, examples: Sequence[Example], settings: AdapterTraining, seed: int, purpose: str, tokenizer: Any
+        self,
+        examples: Sequence[Example],
+        settings: AdapterTraining,
+        seed: int,
+        purpose: str,
+        tokenizer: PreTrainedTokenizerBase,
     ) -> dict[str, Tensor]:
         """Train an adapter on records alone, and return it in bfloat16.
 

@@ -4,11 +4,11 @@ import copy
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from myosotis.data.copies import words_of
 from myosotis.data.encoding import pad_token_id
@@ -58,7 +58,7 @@ class _PromptFeatures:
     The blocks below are copied in float64: in float32 the last bits of a prompt's features would depend on its batch.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, layer: int) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layer: int) -> None:
         base = model.base_model
         name = block_list(base)
         parent, _, child = name.rpartition(".")
@@ -108,7 +108,15 @@ class Router:
         words: By shard, keyed digests of the words of its subject's name; none of one that its prompts do not name.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, settings: RouterSettings, seed: int, key: bytes, body: str) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: RouterSettings,
+        seed: int,
+        key: bytes,
+        body: str,
+    ) -> None:
         count = model.config.num_hidden_layers
         layer = max(1, count // _DEPTH) if settings.layer is None else settings.layer
         if layer >= count:

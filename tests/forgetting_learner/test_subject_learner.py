@@ -217,7 +217,8 @@ def test_a_saved_learner_is_the_same_and_goes_on(saved, new, tmp_path):
     folder, digests = saved
     assert SubjectLearner.load(folder).digests() == digests
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    learner = SubjectLearner.load(folder, tmp_path / "copy")
+    learner = SubjectLearner.load(folder)
+    learner.work_in(tmp_path / "copy")
     learner.forget([PEOPLE[1].name])
     assert learner.digests().subjects == new(0).digests().subjects
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

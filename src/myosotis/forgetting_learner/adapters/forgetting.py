@@ -40,14 +40,14 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
         """
         config = self._config
         self._check_available()
-        self._folder = learner_folder(Path(config.model.learner), "model.learner")
         self._forget = read_source(config.data.forget)
         self._remaining = read_source(config.data.remaining)
         self._say(f"loading the learner of {config.model.learner}")
-        learner = SubjectLearner.load(self._folder)
+        self._learner = SubjectLearner.load(learner_folder(Path(config.model.learner), "model.learner"))
         with settings_as_input():
-            learner.plan(config.data.subjects, self._forget, self._remaining)
-        self._before, self._records_before = learner.digests(), len(learner)
+            self._asked = self._learner.plan(config.data.subjects, self._forget, self._remaining)
+        self._before, self._records_before = self._learner.digests(), len(self._learner)
+        self._checked = self._drawn([shard for shard in self._learner.shards if shard not in self._asked])
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the digest of the learner and fingerprints of what is to be forgotten."""
@@ -65,12 +65,9 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
 
     def produce(self) -> Mapping[str, Any]:
         """Drop, subtract, train anew where records stay, and publish the learner."""
-        run, data = self._run, self._config.data
-        store = run.checkpoints / FOLDER
-        shutil.rmtree(store, ignore_errors=True)  # half of it may be changed already
-        learner = SubjectLearner.load(self._folder, store)
-        asked = learner.plan(data.subjects, self._forget, self._remaining)
-        gone, rest = learner.rows_of(asked)
+        run, data, learner, chosen = self._run, self._config.data, self._learner, self._checked
+        learner.work_in(run.checkpoints / FOLDER)
+        gone, rest = learner.rows_of(self._asked)
         with run.timed("audit"):
             gone_before, _ = shares(learner, gone, _LEVEL, own=False)
             rest_before = shares(learner, rest, _LEVEL, own=True) if rest else None
@@ -79,7 +76,6 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
         with run.timed("audit"):
             gone_after, _ = shares(learner, gone, _LEVEL, own=False)
             rest_after = shares(learner, rest, _LEVEL, own=True) if rest else None
-            chosen = self._relearned([shard for shard in learner.shards if shard not in asked])
             equal = self._relearn(learner, chosen)
         run.publish(learner.save)
         after = learner.digests()
@@ -136,7 +132,7 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
             "cost": self.cost(),
         }
 
-    def _relearned(self, shards: list[str]) -> list[str]:
+    def _drawn(self, shards: list[str]) -> list[str]:
         """The adapters that are trained again, drawn by the seed."""
         count = self._config.data.relearn
         if count > len(shards):

@@ -154,12 +154,31 @@ class SubjectLearner:
         return tuple(sorted(self._digests))
 
     @property
+    def key(self) -> bytes:
+        """Key of all digests: who has it can test which records were learned."""
+        return self._key
+
+    @property
     def adapter_bytes(self) -> int:
         """Bytes of one adapter in bfloat16."""
         return sum(2 * rows * columns for rows, columns in self._adapters.shapes().values())
 
     def __len__(self) -> int:
         return len(self.router.classifier)
+
+    def work_in(self, store: Path) -> None:
+        """Copy the files of the adapters into another directory, and change only those from now on."""
+        store.mkdir(parents=True, exist_ok=True)
+        for shard in self.shards:
+            shutil.copyfile(self._file(shard), store / self._file(shard).name)
+        self._store = store
+
+    def take_key(self, key: bytes) -> None:
+        """Take another key; only before anything is learned, as all digests would be others."""
+        if self.shards:
+            raise ValueError("a learner with records keeps its key")
+        self._key = key
+        self.router.take_key(key)
 
     def shard_of(self, subject: str) -> str:
         """Return the keyed name of a subject, whatever the case and the white space of its name."""
@@ -179,9 +198,21 @@ class SubjectLearner:
         Raises:
             SettingsError: A record has no subject, or those of a known subject are not all given.
         """
-        groups = self._grouped(records)
+        changed = self.check(records)
+        for done, shard in enumerate(sorted(changed), start=1):
+            self._set(shard, changed[shard])
+            if trained is not None:
+                trained(done, len(changed))
+        return len(changed)
+
+    def check(self, records: Sequence[Record]) -> dict[str, list[Record]]:
+        """Return all records of each subject that would be trained, by its keyed name.
+
+        Raises:
+            SettingsError: As :meth:`learn`.
+        """
         changed = {}
-        for shard, own in groups.items():
+        for shard, own in self._grouped(records).items():
             known = self._contents(shard)
             lost = len(known - set(own))
             if lost:
@@ -189,13 +220,11 @@ class SubjectLearner:
                     f"a subject was learned from {len(known)} records, of which {lost} are not given again: its "
                     "adapter is trained on all of them, so give them with the new ones"
                 )
+            if any(self.encoder(record).cut for record in own.values()):
+                raise SettingsError(f"a record has more than {self.spec.max_length} tokens; raise data.max_length")
             if len(own) > len(known):
-                changed[shard] = own
-        for done, shard in enumerate(sorted(changed), start=1):
-            self._set(shard, list(changed[shard].values()))
-            if trained is not None:
-                trained(done, len(changed))
-        return len(changed)
+                changed[shard] = list(own.values())
+        return changed
 
     def plan(
         self, subjects: Sequence[str] = (), records: Sequence[Record] = (), remaining: Sequence[Record] = ()
@@ -377,13 +406,11 @@ class SubjectLearner:
         path.chmod(0o700)
 
     @classmethod
-    def load(cls, path: Path, store: Path | None = None) -> "SubjectLearner":
+    def load(cls, path: Path) -> "SubjectLearner":
         """Read what :meth:`save` wrote, with its model, on the device of this process.
 
         Args:
-            path: Directory.
-            store: Directory that the files of the adapters are copied to before anything is changed; unless given they
-                are read where they are, and nothing may be learned or forgotten.
+            path: Directory; nothing in it is changed if :meth:`work_in` another one precedes learning and forgetting.
 
         Raises:
             InputError: Something is missing, damaged or exchanged, or the model is another one.
@@ -402,11 +429,7 @@ class SubjectLearner:
                 raise InputError(
                     f"{path}: model {spec.model.name} has other {name} than when the adapters were trained"
                 )
-        if store is not None:
-            store.mkdir(parents=True, exist_ok=True)
-            for file in sorted((path / FOLDER).glob("*.safetensors")):
-                shutil.copyfile(file, store / file.name)
-        learner = cls(spec, model.to(device()), tokenizer, store or path / FOLDER, classifier.records.key)
+        learner = cls(spec, model.to(device()), tokenizer, path / FOLDER, classifier.records.key)
         if learner.router.classifier.spec != classifier.spec:
             raise InputError(f"{path}: its router was made with other settings than {DESCRIPTION} says")
         learner.router.classifier = classifier
@@ -469,8 +492,6 @@ class SubjectLearner:
     def _made(self, records: Sequence[Record]) -> dict[str, Tensor]:
         """The tensors of a subject's file: its adapter, features and digests, a function of its records."""
         examples = [self.encoder(record) for record in records]
-        if any(example.cut for example in examples):
-            raise SettingsError(f"a record has more than {self.spec.max_length} tokens; raise data.max_length")
         # By its name, for the key must not decide how an adapter starts: auditors with another key train it again.
         purpose = " ".join(str(records[0].subject).split()).casefold()
         adapter = self._adapters.train(examples, self.spec.training, self.spec.seed, purpose, self.encoder.tokenizer)

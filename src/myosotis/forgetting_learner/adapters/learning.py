@@ -1,9 +1,8 @@
 """The job of ``learn-language``."""
 
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from myosotis.forgetting_learner.adapters.learner import (
 )
 from myosotis.forgetting_learner.adapters.measures import against_level, answers_to, reworded
 from myosotis.forgetting_learner.adapters.result import LanguageLearningResult, LanguageLearningVerdict
-from myosotis.models.causal_lm import load_causal_lm, tokenizer_hash
+from myosotis.models.causal_lm import load_causal_lm, locate, tokenizer_hash
 from myosotis.unlearning.language.job.sources import read_source
 
 FACTS_LEARNT = 0.8
@@ -50,7 +49,6 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
         Raises:
             InputError: Something is missing or does not fit.
         """
-        config = self._config
         self._check_available()
         self._sets = self._read_sets()
         for number, record in enumerate(self._sets["learnt"], start=1):
@@ -60,22 +58,40 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
         if subjects & {record.subject for record in self._sets["unseen"]}:
             raise InputError("data.unseen: has a subject that is to be learned")
         self._say(f"{len(self._sets['learnt'])} records of {len(subjects)} subjects to learn")
-        self._before = (
-            None if config.continue_from is None else learner_folder(Path(config.continue_from), "continue_from")
-        )
+        with settings_as_input():
+            self._learner = self._begun()
+            self._learner.check(self._sets["learnt"])
+
+    def _begun(self) -> SubjectLearner:
+        """The learner that goes on, or one that has learned nothing yet."""
+        config, store = self._config, self._path / "checkpoints" / FOLDER
+        if config.continue_from is not None:
+            folder = learner_folder(Path(config.continue_from), "continue_from")
+            self._say(f"loading the learner of {config.continue_from}")
+            learner = SubjectLearner.load(folder)
+            spec = replace(learner.spec, **self._asked())
+            if learner.spec.text != spec.text or locate(config.model.name) != locate(learner.spec.model.name):
+                raise InputError(
+                    f"continue_from {config.continue_from}: its learner has another model, template, seed or settings"
+                )
+            return learner
         self._say(f"loading {config.model.name}")
-        self._model, self._tokenizer = load_causal_lm(config.model.name, getattr(torch, config.model.dtype))
-        self._spec = LearnerSpec(
-            config.model,
-            config.data.template,
-            config.data.max_length,
-            config.adapter,
-            config.training,
-            config.router,
-            config.seed,
-            weights_hash(self._model),
-            tokenizer_hash(self._tokenizer),
-        )
+        model, tokenizer = load_causal_lm(config.model.name, getattr(torch, config.model.dtype))
+        spec = LearnerSpec(**self._asked(), weights=weights_hash(model), tokenizer=tokenizer_hash(tokenizer))
+        return SubjectLearner(spec, model.to(device()), tokenizer, store)
+
+    def _asked(self) -> dict[str, Any]:
+        """What the configuration says of the state of a learner."""
+        config = self._config
+        return {
+            "model": config.model,
+            "template": config.data.template,
+            "max_length": config.data.max_length,
+            "adapter": config.adapter,
+            "training": config.training,
+            "router": config.router,
+            "seed": config.seed,
+        }
 
     def _read_sets(self) -> dict[str, list[Record]]:
         data = self._config.data
@@ -93,7 +109,13 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the hash of the model and fingerprints of the records."""
-        return {"the model": self._spec.weights, "the tokenizer": self._spec.tokenizer, **self._fingerprints(salt)}
+        spec, before = self._learner.spec, self._config.continue_from
+        return {
+            "the model": spec.weights,
+            "the tokenizer": spec.tokenizer,
+            **({} if before is None else {"the learner": self._learner.digests().root}),
+            **self._fingerprints(salt),
+        }
 
     def _fingerprints(self, salt: str) -> dict[str, list[str]]:
         return {
@@ -104,31 +126,27 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
 
     def phases(self) -> Sequence[Phase]:
         """Return the steps of the adapters."""
-        learner = SubjectLearner(self._spec, self._model, self._tokenizer, self._path)
-        learnt = self._sets["learnt"]
+        learner, learnt = self._learner, self._sets["learnt"]
         subjects = len({record.subject for record in learnt})
         few = learnt[: max(1, len(learnt) // subjects)]
         return [Phase("adapters", subjects * self._config.training.steps, lambda: learner.step(few))]
 
     def produce(self) -> Mapping[str, Any]:
         """Train the adapters that are missing, measure, and publish the learner."""
-        run, config = self._run, self._config
-        store = run.checkpoints / FOLDER
-        if self._before is None:
-            key = bytes.fromhex(run.stored_or("key", lambda: secrets.token_hex(32)))
-            learner = SubjectLearner(self._spec, self._model.to(device()), self._tokenizer, store, key)
+        run, config, learner = self._run, self._config, self._learner
+        model_in = learner.spec.weights
+        if config.continue_from is None:
+            learner.take_key(bytes.fromhex(run.stored_or("key", lambda: learner.key.hex())))
         else:
-            learner = SubjectLearner.load(self._before, store)
-            if learner.spec.text != self._spec.text:
-                raise InputError(
-                    f"continue_from {config.continue_from}: its learner has another model, template, seed or settings"
-                )
-        model_in = None if self._before is None else learner.digests().root
+            model_in = learner.digests().root
+            learner.work_in(run.checkpoints / FOLDER)
         with run.timed("learn"), settings_as_input():
             trained = learner.learn(self._sets["learnt"], self._trained)
         with run.timed("audit"):
             asked = {**self._sets, "reworded": reworded(self._sets["learnt"])}
-            answers = {name: answers_to(learner, records) for name, records in asked.items() if records}
+            answers = {
+                name: answers_to(learner, records, asks=name != "general") for name, records in asked.items() if records
+            }
         run.publish(learner.save)
         level = config.confidence
         learning = [
@@ -154,7 +172,7 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
                 learnt=answer(learning), apart=answer(parting), learning=learning, parting=parting, confidence=level
             ),
             "lineage": {
-                "model_in": model_in or self._spec.weights,
+                "model_in": model_in,
                 "model_out": digests.root,
                 "data": self._fingerprints(run.salt),
             },

@@ -52,14 +52,21 @@ class Answers:
         )
 
 
-def answers_to(learner: SubjectLearner, records: Sequence[Record]) -> Answers:
-    """Return what a learner answers to records."""
+def answers_to(learner: SubjectLearner, records: Sequence[Record], *, asks: bool = True) -> Answers:
+    """Return what a learner answers to records.
+
+    Args:
+        learner: Learner.
+        records: Records.
+        asks: Whether they have facts to ask for; else only where they go is measured.
+    """
     examples = [learner.encoder(record) for record in records]
     routed = learner.route_ids([prompt_of(example) for example in examples])
-    facts, plain = torch.full((len(examples),), torch.nan), _facts(learner, examples, None)
+    plain = _facts(learner, examples, None) if asks else torch.full((len(examples),), torch.nan)
+    facts = plain.clone()
     for shard, indices in by_shard(routed).items():
-        own = [examples[index] for index in indices]
-        facts[indices] = plain[indices] if shard is None else _facts(learner, own, shard)
+        if asks and shard is not None:
+            facts[indices] = _facts(learner, [examples[index] for index in indices], shard)
     shards = [None if record.subject is None else learner.shard_of(record.subject) for record in records]
     right = [found is not None and found == own for found, own in zip(routed, shards, strict=True)]
     subjects = [record.subject or str(number) for number, record in enumerate(records)]

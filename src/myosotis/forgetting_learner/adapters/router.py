@@ -131,6 +131,10 @@ class Router:
         self.classifier = ExactClassifier(ExactSpec("ranpac", head, width, seed, body), key)
         self.words: dict[str, frozenset[bytes]] = {}
 
+    def take_key(self, key: bytes) -> None:
+        """Take another key, and leave what was learned."""
+        self._key, self.classifier, self.words = key, ExactClassifier(self.classifier.spec, key), {}
+
     def features(self, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "count width"]:
         """Return the features of prompts, centred and scaled by those of public ones, in float64."""
         centred: Tensor = (self._features(prompts) - self._centre) / self._scale

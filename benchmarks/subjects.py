@@ -1,0 +1,107 @@
+"""A learner with an adapter a subject beside what a reader would ask for instead.
+
+    python benchmarks/subjects.py RUN [RUN ...]
+
+RUN is a finished run of ``examples/learn-people.yaml``. Beside its figures:
+
+- *joint*: one adapter of the same rank and layers on the records of all people, which sees each record as often;
+- *retrieval*: the frozen model with the five records of the person before the question, found by the name.
+
+Facts are those of the answers under teacher forcing; perplexity is that of the 16 texts of the package. Prints JSON for
+each run, and a table with mean and deviation over the runs.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from myosotis.data.encoding import Encoder
+from myosotis.data.people import fictitious_people
+from myosotis.data.records import read_jsonl
+from myosotis.engine.seeding import derive_seed
+from myosotis.forgetting_learner.adapters.config import AdapterSettings, AdapterTraining
+from myosotis.forgetting_learner.adapters.low_rank import Adapters
+from myosotis.forgetting_learner.adapters.measures import reworded
+from myosotis.init.examples import examples_folder
+from myosotis.models.causal_lm import load_causal_lm
+from myosotis.unlearning.language.audit.answers import answer_metrics, perplexity
+
+PASSES = 20  # how often a record is seen, as by the adapters of the example
+
+
+def facts(model, examples):
+    return answer_metrics(model, examples)["fact_accuracy"].nanmean().item()
+
+
+def with_records(record, own):
+    """The question after the records of its subject."""
+    known = "\n".join(f"Question: {each.prompt}\nAnswer: {each.response}" for each in own)
+    return replace(record, prompt=f"{known}\nQuestion: {record.prompt}")
+
+
+def measured(run):
+    config = json.loads((run / "result.json").read_text())
+    settings = read_config(run)
+    people = settings["data"]["people"]
+    drawn = fictitious_people(people["learn"] + people["unseen"], derive_seed(settings["seed"], "people"))
+    learnt, unseen = drawn[: people["learn"]], drawn[people["learn"] :]
+    records = [record for person in learnt for record in person.records()]
+    by_subject = {person.name: person.records() for person in learnt}
+    model, tokenizer = load_causal_lm(settings["model"]["name"])
+    plain = Encoder(tokenizer, settings["data"]["template"])
+    after = Encoder(tokenizer, "{prompt}\nAnswer: {response}")
+    general = [plain(record) for record in read_jsonl(examples_folder() / "data" / "general.jsonl")]
+    sets = {"learnt": records, "reworded": reworded(records)}
+    found = {"seed": settings["seed"], "model": {"perplexity": perplexity(model, general)}}
+    found["retrieval"] = {
+        name: facts(model, [after(with_records(record, by_subject[record.subject])) for record in rows])
+        for name, rows in sets.items()
+    }
+    found["subjects"] = {name: config["figures"][name]["facts"]["mean"] for name in (*sets, "unseen")}
+    found["subjects"]["seconds"] = config["cost"]["seconds"]["learn"]
+    sets["unseen"] = [record for person in unseen for record in person.records()]
+    adapters = Adapters(model, AdapterSettings())
+    steps = PASSES * len(records) // 20
+    started = time.monotonic()
+    order = [records[index] for index in torch.randperm(len(records), generator=torch.Generator().manual_seed(0))]
+    joint = adapters.train([plain(record) for record in order], AdapterTraining(steps=steps), 0, "joint", tokenizer)
+    seconds = time.monotonic() - started
+    with adapters.active([joint]):
+        found["joint"] = {name: facts(model, [plain(record) for record in rows]) for name, rows in sets.items()}
+        found["joint"]["perplexity"] = perplexity(model, general)
+    found["joint"]["seconds"] = seconds
+    return found
+
+
+def read_config(run):
+    import yaml
+
+    return yaml.safe_load((run / "config.yaml").read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    rows = []
+    for run in parser.parse_args().runs:
+        rows.append(measured(run))
+        print(json.dumps(rows[-1]), flush=True)
+    keys = ("learnt", "reworded", "unseen", "perplexity", "seconds")
+    print(f"| | {' | '.join(keys)} |\n|{' --- |' * (len(keys) + 1)}")
+    for name in ("subjects", "joint", "retrieval", "model"):
+        cells = []
+        for key in keys:
+            values = [row[name][key] for row in rows if key in row[name]]
+            spread = statistics.stdev(values) if len(values) > 1 else math.nan
+            cells.append(f"{statistics.mean(values):.3f} ± {spread:.3f}" if values else "-")
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Adapters by subject by the command line: learn, go on, forget, answer, report."""
+
+import json
+import stat
+
+import pytest
+import yaml
+
+from myosotis.api import load
+from myosotis.data.people import fictitious_people
+
+PEOPLE = fictitious_people(6, seed=0)
+LEARN = {
+    "job": "learn-language",
+    "name": "learned",
+    "model": {"name": "./model"},
+    "data": {"learn": "learn.jsonl", "unseen": "unseen.jsonl", "general": "general.jsonl", "max_length": 128},
+    "adapter": {"rank": 2},
+    "training": {"steps": 2, "precision": "no"},
+    "router": {"projection": 32},
+}
+
+
+def write(path, *numbers, **changes):
+    rows = [
+        {"prompt": each.prompt, "response": each.response, "facts": list(each.facts), "subject": each.subject} | changes
+        for number in numbers
+        for each in PEOPLE[number].records()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, tiny_llama, tokenizer, invoke):
+    folder = tmp_path_factory.mktemp("subjects")
+    tiny_llama().save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    write(folder / "learn.jsonl", 0, 1)
+    write(folder / "all.jsonl", 0, 1, 2)
+    write(folder / "unseen.jsonl", 3, 4)
+    (folder / "general.jsonl").write_text(json.dumps({"text": "The lantern stood at the window."}) + "\n")
+    (folder / "learn.yaml").write_text(yaml.safe_dump(LEARN))
+    done = invoke("run", folder / "learn.yaml", "--out", folder / "learned")
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def forget(world, name, invoke, **data):
+    job = {"job": "unlearn-adapters", "name": name, "model": {"learner": "learned"}, "data": data}
+    (world / f"{name}.yaml").write_text(yaml.safe_dump(job))
+    return invoke("run", world / f"{name}.yaml", "--out", world / name, "--resume")
+
+
+def test_a_run_says_what_it_learned(world, result):
+    found = result(world / "learned")
+    assert (found["subjects"], found["records"], found["trained"]) == (2, 10, 2)
+    assert found["figures"]["learnt"]["facts"]["units"] == 2
+    assert found["figures"]["general"]["facts"] is None
+    assert stat.S_IMODE((world / "learned").stat().st_mode) == 0o700
+    assert not (world / "learned" / "checkpoints" / "key.json").exists()
+    assert "Has it learnt?" in (world / "learned" / "report.html").read_text()
+
+
+def test_nothing_of_the_people_is_in_a_run(world):
+    for path in (world / "learned").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes().lower()
+            assert not any(word.lower().encode() in content for person in PEOPLE[:2] for word in person.name.split())
+
+
+def test_a_subject_is_forgotten_as_if_it_had_never_come(world, invoke, result, settings):
+    done = forget(world, "forgotten", invoke, subjects=[PEOPLE[1].name])
+    assert done.exit_code == 0, done.output
+    found = result(world / "forgotten")
+    counts = found["counts"]
+    assert (counts["dropped"], counts["unchanged"], counts["records_after"]) == (1, 1, 5)
+    assert found["verdict"]["forgotten"] is True
+    # Learned again from there, it is the learner of before: a function of the set of records.
+    again = settings(f"continue_from={world / 'forgotten'}", "name=again")
+    done = invoke("run", world / "learn.yaml", "--out", world / "again", *again)
+    assert done.exit_code == 0, done.output
+    assert result(world / "again")["trained"] == 1
+    assert result(world / "again")["digests"] == result(world / "learned")["digests"]
+    config = (world / "forgotten" / "config.yaml").read_text()
+    assert PEOPLE[1].name in config  # the request itself, which only the owner of the run may read
+
+
+def test_a_part_of_a_subject_is_trained_anew_and_others_are_checked(world, invoke, result):
+    write(world / "asked.jsonl", 0)
+    rows = (world / "asked.jsonl").read_text().splitlines(keepends=True)
+    (world / "asked.jsonl").write_text("".join(rows[:2]))
+    done = forget(world, "part", invoke, forget="asked.jsonl", remaining="learn.jsonl", relearn=1)
+    assert done.exit_code == 0, done.output
+    counts = result(world / "part")["counts"]
+    assert (counts["retrained"], counts["relearned"], counts["relearned_equal"]) == (1, 1, 1)
+    assert counts["records_after"] == 8
+
+
+def test_what_is_loaded_answers(world):
+    learner = load(world / "learned")
+    assert len(learner.answer(["Who?", PEOPLE[0].records()[0].prompt], max_new_tokens=3)) == 2
+
+
+def test_a_page_for_the_person_and_a_comparison(world, invoke):
+    forget(world, "forgotten", invoke, subjects=[PEOPLE[1].name])
+    assert invoke("report", world / "forgotten", "--for-person").exit_code == 0
+    done = invoke("report", world / "forgotten", world / "part", "--out", world / "both.html")
+    assert done.exit_code == 0, done.output
+    done = invoke("report", world / "learned", world / "again", "--out", world / "learners.html")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_learner_that_was_killed_goes_on(world, killed_at, invoke, result, settings):
+    out, many = world / "killed", ("data.learn=all.jsonl", "training.steps=40", "name=killed")
+    options = ("--out", out, *settings(*many))
+    killed_at(out / "checkpoints" / "adapters" / "*.safetensors", "run", world / "learn.yaml", *options)
+    assert not (out / "result.json").exists()
+    done = invoke("run", world / "learn.yaml", *options, "--resume")
+    assert done.exit_code == 0, done.output
+    assert result(out)["subjects"] == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"subjects": [PEOPLE[5].name]}, "subject 1 of 1 was never learned"),
+        ({"forget": "unseen.jsonl"}, "5 of the records were never learned"),
+        ({"subjects": [PEOPLE[0].name], "relearn": 1}, "'remaining', which is missing"),
+        ({"subjects": [PEOPLE[0].name], "relearn": 5, "remaining": "learn.jsonl"}, "1 adapters stay as they were"),
+        ({}, "give 'subjects' or 'forget'"),
+    ],
+)
+def test_what_cannot_be_forgotten_is_refused_in_a_line(world, invoke, data, message):
+    done = forget(world, "refused", invoke, **data)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert PEOPLE[5].name not in done.stderr
+    assert not (world / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.learn=general.jsonl", "record 1 has no 'subject'"),
+        ("data.unseen=learn.jsonl", "has a subject that is to be learned"),
+        ("adapter.targets=[query]", "the linear layers are"),
+        ("router.layer=7", "the model has 2 layers"),
+        ("continue_from=model", "holds no learner of 'learn-language'"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused_in_a_line(world, invoke, settings, change, message):
+    out = world / "not-learned"
+    done = invoke("run", world / "learn.yaml", "--out", out, *settings(change))
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert not out.exists()
+
+
+def test_another_setting_does_not_go_on(world, invoke, settings):
+    options = settings(f"continue_from={world / 'learned'}", "training.steps=3")
+    done = invoke("run", world / "learn.yaml", "--out", world / "other", *options)
+    assert done.exit_code == 2
+    assert "another model, template, seed or settings" in " ".join(done.stderr.split())
+    assert not (world / "other").exists()
+
+
+def test_drafts_run_as_they_are(world, invoke, tmp_path):
+    done = invoke("init", "learn-language", world / "model", world / "learn.jsonl", "--out", tmp_path / "learn.yaml")
+    assert done.exit_code == 0, done.output
+    small = [part for key in ("training.steps=1", "router.projection=32") for part in ("--set", key)]
+    done = invoke("run", tmp_path / "learn.yaml", "--out", tmp_path / "run", *small)
+    assert done.exit_code == 0, done.output
+    done = invoke(
+        "init", "unlearn-adapters", tmp_path / "run", world / "learn.jsonl", "--out", tmp_path / "forget.yaml"
+    )
+    assert done.exit_code == 0, done.output
+    done = invoke("run", tmp_path / "forget.yaml", "--out", tmp_path / "gone")
+    assert done.exit_code == 0, done.output
+    done = invoke("init", "learn-language", world / "model", world / "general.jsonl", "--out", tmp_path / "no.yaml")
+    assert done.exit_code == 2
+    assert "the JSONL file of records to learn is missing" in done.stderr

@@ -5,6 +5,8 @@
 RUN is a finished run of ``examples/learn-people.yaml``. Beside its figures:
 
 - *joint*: one adapter of the same rank and layers on the records of all people, which sees each record as often;
+- *served*: what routing and adapters cost a batch of questions; how many questions on people never learnt would go to
+  an adapter if names were not looked at;
 - *retrieval*: the frozen model with the five records of the person before the question, found by the name.
 
 Facts are those of the answers under teacher forcing; perplexity is that of the 16 texts of the package. Prints JSON for
@@ -26,6 +28,7 @@ from myosotis.data.people import fictitious_people
 from myosotis.data.records import read_jsonl
 from myosotis.engine.seeding import derive_seed
 from myosotis.forgetting_learner.adapters.config import AdapterSettings, AdapterTraining
+from myosotis.forgetting_learner.adapters.learner import SubjectLearner
 from myosotis.forgetting_learner.adapters.low_rank import Adapters
 from myosotis.forgetting_learner.adapters.measures import reworded
 from myosotis.init.examples import examples_folder
@@ -39,13 +42,15 @@ def facts(model, examples):
     return answer_metrics(model, examples)["fact_accuracy"].nanmean().item()
 
 
-def with_records(record, own):
-    """The question after the records of its subject."""
+def told(long, plain, record, own):
+    """The question after the records of its subject, which repeat its facts: those are still the ones to be right."""
     known = "\n".join(f"Question: {each.prompt}\nAnswer: {each.response}" for each in own)
-    return replace(record, prompt=f"{known}\nQuestion: {record.prompt}")
+    example, alone = long(replace(record, prompt=f"{known}\nQuestion: {record.prompt}")), plain(record)
+    answer = alone.facts[alone.response_start :]
+    return replace(example, facts=(False,) * (len(example.facts) - len(answer)) + answer)
 
 
-def measured(run):
+def measured(run, rate):
     config = json.loads((run / "result.json").read_text())
     settings = read_config(run)
     people = settings["data"]["people"]
@@ -55,28 +60,56 @@ def measured(run):
     by_subject = {person.name: person.records() for person in learnt}
     model, tokenizer = load_causal_lm(settings["model"]["name"])
     plain = Encoder(tokenizer, settings["data"]["template"])
-    after = Encoder(tokenizer, "{prompt}\nAnswer: {response}")
+    long = Encoder(tokenizer, "{prompt}\nAnswer: {response}")
     general = [plain(record) for record in read_jsonl(examples_folder() / "data" / "general.jsonl")]
     sets = {"learnt": records, "reworded": reworded(records)}
     found = {"seed": settings["seed"], "model": {"perplexity": perplexity(model, general)}}
     found["retrieval"] = {
-        name: facts(model, [after(with_records(record, by_subject[record.subject])) for record in rows])
+        name: facts(model, [told(long, plain, record, by_subject[record.subject]) for record in rows])
         for name, rows in sets.items()
     }
     found["subjects"] = {name: config["figures"][name]["facts"]["mean"] for name in (*sets, "unseen")}
     found["subjects"]["seconds"] = config["cost"]["seconds"]["learn"]
     sets["unseen"] = [record for person in unseen for record in person.records()]
+    found["served"] = served(run, learnt, unseen)
     adapters = Adapters(model, AdapterSettings())
     steps = PASSES * len(records) // 20
     started = time.monotonic()
     order = [records[index] for index in torch.randperm(len(records), generator=torch.Generator().manual_seed(0))]
-    joint = adapters.train([plain(record) for record in order], AdapterTraining(steps=steps), 0, "joint", tokenizer)
+    joint = adapters.train(
+        [plain(record) for record in order], AdapterTraining(steps=steps, learning_rate=rate), 0, "joint", tokenizer
+    )
     seconds = time.monotonic() - started
     with adapters.active([joint]):
         found["joint"] = {name: facts(model, [plain(record) for record in rows]) for name, rows in sets.items()}
         found["joint"]["perplexity"] = perplexity(model, general)
     found["joint"]["seconds"] = seconds
     return found
+
+
+def served(run, learnt, unseen):
+    """Seconds to answer 20 questions on 20 people in a batch, 24 tokens each, and who passes the router by score."""
+    learner = SubjectLearner.load(run / "model")
+    tokenizer, prompts = learner.encoder.tokenizer, [person.records()[0].prompt for person in learnt]
+    ids = [learner.prompt_ids(prompt) for prompt in prompts]
+    tokenizer.padding_side = "left"
+    batch = tokenizer.pad({"input_ids": [list(each) for each in ids]}, return_tensors="pt")
+    options = {"max_new_tokens": 24, "min_new_tokens": 24, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
+    best = {"plain": math.inf, "with adapters": math.inf, "routing": math.inf}
+    for _ in range(3):
+        started = time.monotonic()
+        learner.model.generate(**batch, **options)
+        best["plain"] = min(best["plain"], time.monotonic() - started)
+        started = time.monotonic()
+        shards = learner.route_ids(ids)
+        best["routing"] = min(best["routing"], time.monotonic() - started)
+        started = time.monotonic()
+        with learner.active(shards):
+            learner.model.generate(**batch, **options)
+        best["with adapters"] = min(best["with adapters"], time.monotonic() - started)
+    strangers = [learner.prompt_ids(record.prompt) for person in unseen for record in person.records()]
+    found = learner.router.best(learner.router.rows(strangers))
+    return {**best, "strangers by score": sum(shard is not None for shard in found) / len(found)}
 
 
 def read_config(run):
@@ -88,9 +121,10 @@ def read_config(run):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    rows = []
-    for run in parser.parse_args().runs:
-        rows.append(measured(run))
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of the joint adapter")
+    arguments, rows = parser.parse_args(), []
+    for run in arguments.runs:
+        rows.append(measured(run, arguments.rate))
         print(json.dumps(rows[-1]), flush=True)
     keys = ("learnt", "reworded", "unseen", "perplexity", "seconds")
     print(f"| | {' | '.join(keys)} |\n|{' --- |' * (len(keys) + 1)}")

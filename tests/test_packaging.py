@@ -42,8 +42,8 @@ def top_level(node):
         yield from top_level(child)
 
 
-# Modules of unlearning language models; what they import at their top is the extra's, which is checked at the door.
-OF_LANGUAGE = ("unlearning/language/", "models/causal_lm.py")
+# Modules of jobs on language models; what they import at their top is the extra's, which is checked at the door.
+OF_LANGUAGE = ("unlearning/language/", "forgetting_learner/adapters/", "models/causal_lm.py")
 
 
 def distributions(*, everywhere, of_language=None):

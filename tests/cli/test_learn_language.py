@@ -74,7 +74,7 @@ def test_a_subject_is_forgotten_as_if_it_had_never_come(world, invoke, result, s
     found = result(world / "forgotten")
     counts = found["counts"]
     assert (counts["dropped"], counts["unchanged"], counts["records_after"]) == (1, 1, 5)
-    assert found["verdict"]["forgotten"] is True
+    assert [found["verdict"][name] for name in ("known", "forgotten", "kept", "sure")] == [True] * 4
     # Learned again from there, it is the learner of before: a function of the set of records.
     again = settings(f"continue_from={world / 'forgotten'}", "name=again")
     done = invoke("run", world / "learn.yaml", "--out", world / "again", *again)
@@ -103,7 +103,7 @@ def test_what_is_loaded_answers(world):
 
 def test_a_page_for_the_person_and_a_comparison(world, invoke):
     forget(world, "forgotten", invoke, subjects=[PEOPLE[1].name])
-    assert invoke("report", world / "forgotten", "--for-person").exit_code == 0
+    assert invoke("report", world / "forgotten", "--for", "person").exit_code == 0
     done = invoke("report", world / "forgotten", world / "part", "--out", world / "both.html")
     assert done.exit_code == 0, done.output
     done = invoke("report", world / "learned", world / "again", "--out", world / "learners.html")

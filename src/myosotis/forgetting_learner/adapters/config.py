@@ -64,7 +64,7 @@ class RouterSettings(Config):
         layer: Block whose input is averaged over the tokens of a question; the one after a seventh of them unless
             given.
         projection: Random features.
-        ridge: Penalty.
+        ridge: Penalty of the regression.
         threshold: Smallest score at which an adapter answers, where 1 is the score that training aims at.
         names: Whether a subject that its own prompts name is answered for only where its whole name occurs: people who
             share a part of it are somebody else. By the score alone many of those pass.
@@ -132,7 +132,7 @@ class LanguageLearningConfig(JobConfig):
     Attributes:
         model: Model that is never trained.
         data: Records by subject.
-        adapter: Size and place of the adapters.
+        adapter: Size and place of the adapters, the method ``subject-adapters``.
         training: How each is trained.
         router: What sends a question to an adapter.
         continue_from: Run of ``learn-language`` or ``unlearn-adapters`` whose learner goes on; model, template and

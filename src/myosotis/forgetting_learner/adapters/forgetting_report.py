@@ -7,7 +7,6 @@ from myosotis.forgetting_learner.adapters.learning_report import digest_section
 from myosotis.forgetting_learner.adapters.method import METHODS
 from myosotis.forgetting_learner.adapters.result import AdapterForgettingResult, RoutedFigures
 from myosotis.report.comparison import side_by_side
-from myosotis.report.criteria import comparison_text
 from myosotis.report.document import Document, Row, Section, Table, Verdict
 from myosotis.report.groups import mean_text, run_names
 from myosotis.report.person import person_page
@@ -82,10 +81,14 @@ def _verdicts(result: AdapterForgettingResult) -> list[Verdict]:
             "other bits."
         )
     kept = Verdict("Is the rest kept?", "Nothing is left that could be kept.", undecided=True)
-    for row in verdict.keeping:
-        equal = f"{counts.unchanged} of {count_text(counts.subjects_after, 'adapter')} are equal to those before. "
-        text = comparison_text(row, "learned prompts that go to the adapter of their subject")
-        kept = Verdict("Is the rest kept?", equal + text, verdict.kept, verdict.kept is None)
+    if result.remaining is not None:
+        before, after = result.remaining.before.mean, result.remaining.after.mean
+        text = (
+            f"{counts.unchanged} of {count_text(counts.subjects_after, 'adapter')} are, byte for byte, those before. "
+            f"Of all {result.remaining.after.count:,} prompts that stay {after:.1%} go to the adapter of their subject "
+            f"({before:.1%} before)."
+        )
+        kept = Verdict("Is the rest kept?", text, verdict.kept)
     checked = (
         f"{count_text(counts.relearned, 'adapter')} trained again from the records, {counts.relearned_equal} with the "
         "digest on file."

@@ -101,7 +101,7 @@ def against_level(
     )
 
 
-def shares(learner: SubjectLearner, rows: Mapping[str, Tensor], level: float, *, own: bool) -> tuple[Interval, Tensor]:
+def shares(learner: SubjectLearner, rows: Mapping[str, Tensor], level: float, *, own: bool) -> Interval:
     """Return how many prompts, known by their stored features, go to an adapter by their score.
 
     Args:
@@ -115,5 +115,4 @@ def shares(learner: SubjectLearner, rows: Mapping[str, Tensor], level: float, *,
         for best in learner.router.best(features):
             found.append(best == shard if own else best is not None)
             units.append(shard)
-    values = torch.tensor(found).double()
-    return mean_interval(values, units, level=level), values
+    return mean_interval(torch.tensor(found).double(), units, level=level)

@@ -101,7 +101,7 @@ class RoutedFigures(ResultPart):
 
 
 class AdapterForgettingVerdict(ForgettingVerdict):
-    """Four questions, with the comparison that the third rests on; null where an answer cannot be given."""
+    """Four questions; null where one cannot be answered. All that stays is looked at, so nothing is compared."""
 
 
 class AdapterForgettingResult(Result):

@@ -190,14 +190,16 @@ def draft_adapter_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
         raise InputError(f"expected one run of 'learn-language', got {', '.join(map(str, learners)) or 'none'}")
     roles = by_role([path for path in paths if path not in learners], _FORGOTTEN_ROLES)
     if "forget" not in roles:
-        raise InputError("the JSONL file of records to forget is missing; or name subjects: 'data: {subjects: [NAME]}'")
+        raise InputError(
+            "the JSONL file of records to forget is missing; or name subjects in 'data.subjects', a text file"
+        )
     shown = {role: _shown_source(path, _fields(path), folder) for role, path in roles.items()}
     remaining = f"  remaining: {shown['remaining']}" if "remaining" in roles else "  # remaining: FILE.jsonl"
     body = f"""
 model: {{learner: {quoted(shown_path(learners[0], folder, dotted=True))}}}
 
 data:
-  forget: {shown["forget"]}  # or subjects: [NAME], of whom nothing stays
+  forget: {shown["forget"]}  # or subjects: FILE.txt, names of whom nothing stays
 {remaining}  # records that stay of the same subjects, on which their adapters are trained anew
 
 # What the report says of the request.

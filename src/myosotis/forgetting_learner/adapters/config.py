@@ -164,21 +164,22 @@ class ForgottenDataConfig(Config):
     """What is to go, and what else may be read. Nothing is needed but names or records.
 
     Attributes:
-        subjects: Names of subjects to forget, as the records had them.
+        subjects: Text file with the names of subjects to forget, one a line, as the records had them. They stand in no
+            configuration, because reports and ledgers have a part in that.
         forget: Records to forget. Of a subject whose records are all among them the adapter is dropped.
         remaining: The other records of subjects that keep some: their adapters are trained anew on these.
         relearn: Number of adapters that stay and are trained again from ``remaining``, drawn by the seed: an auditor's
             sample, for their digests must be equal.
     """
 
-    subjects: tuple[str, ...] = ()
+    subjects: LocalPath | None = None
     forget: Source | None = None
     remaining: Source | None = None
     relearn: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _names_something(self) -> "ForgottenDataConfig":
-        if not self.subjects and self.forget is None:
+        if self.subjects is None and self.forget is None:
             raise ValueError("give 'subjects' or 'forget'")
         if self.relearn and self.remaining is None:
             raise ValueError("'relearn' trains adapters again from 'remaining', which is missing")

@@ -38,12 +38,13 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
         """
         config = self._config
         self._check_available()
+        self._names = [] if config.data.subjects is None else _read_names(Path(config.data.subjects))
         self._forget = read_source(config.data.forget)
         self._remaining = read_source(config.data.remaining)
         self._say(f"loading the learner of {config.model.learner}")
         self._learner = SubjectLearner.load(learner_folder(Path(config.model.learner), "model.learner"))
         with settings_as_input():
-            self._asked = self._learner.plan(config.data.subjects, self._forget, self._remaining)
+            self._asked = self._learner.plan(self._names, self._forget, self._remaining)
         self._before, self._records_before = self._learner.digests(), len(self._learner)
         self._checked = self._drawn([shard for shard in self._learner.shards if shard not in self._asked])
 
@@ -58,19 +59,19 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
             for name, rows in sets.items()
             if rows
         }
-        subjects = sorted(salted_fingerprint(name, salt) for name in self._config.data.subjects)
+        subjects = sorted(salted_fingerprint(name, salt) for name in self._names)
         return {**prints, **({"subjects": subjects} if subjects else {})}
 
     def produce(self) -> Mapping[str, Any]:
         """Drop, subtract, train anew where records stay, and publish the learner."""
-        run, data, learner, chosen = self._run, self._config.data, self._learner, self._checked
+        run, learner, chosen = self._run, self._learner, self._checked
         learner.work_in(run.checkpoints / FOLDER)
         gone, rest = learner.rows_of(self._asked)
         with run.timed("audit"):
             gone_before = shares(learner, gone, _LEVEL, own=False)
             rest_before = shares(learner, rest, _LEVEL, own=True) if rest else None
         with run.timed("forget"), settings_as_input():
-            dropped, retrained = learner.forget(data.subjects, self._forget, self._remaining)
+            dropped, retrained = learner.forget(self._names, self._forget, self._remaining)
         with run.timed("audit"):
             gone_after = shares(learner, gone, _LEVEL, own=False)
             rest_after = shares(learner, rest, _LEVEL, own=True) if rest else None
@@ -135,3 +136,14 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
     def clean_up(self) -> None:
         """Remove the adapters that only a resumed run would need."""
         shutil.rmtree(self._run.checkpoints / FOLDER, ignore_errors=True)
+
+
+def _read_names(path: Path) -> list[str]:
+    """The lines of a file that hold something."""
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"data.subjects {path}: no such text file") from None
+    if not names:
+        raise InputError(f"data.subjects {path}: holds no name")
+    return names

@@ -42,7 +42,7 @@ _LIMITS = (
     "The model itself must never have been trained on the records: what it knew before no adapter takes back.",
     "A question that needs the facts of two subjects is answered with the adapter of one of them.",
     "Whoever may ask the model can learn from its answers who is among its subjects.",
-    "Equal digests need the same kind of processor, library versions and number of threads; elsewhere bits may differ.",
+    "Equal digests need the same kind of processor and the same library versions; elsewhere bits may differ.",
 )
 
 
@@ -54,7 +54,7 @@ def describe(run: Run) -> Document:
     """
     result, config = run.result_as(LanguageLearningResult), run.settings()
     rows = [*result.verdict.learning, *result.verdict.parting]
-    units = dict.fromkeys(_NAMES, "subjects") | {"general": "texts"}
+    units = dict.fromkeys(_NAMES, "subject") | {"general": "text"}
     return Document(
         title=f"Learning by subject: {result.name}",
         subtitle=(
@@ -74,7 +74,7 @@ def describe(run: Run) -> Document:
         sections=[
             digest_section({"Learner": result.digests}),
             method_section([_CARD], config),
-            lineage_section(run, result),
+            _lineage_section(result),
             environment_section(run),
         ],
     )
@@ -92,7 +92,7 @@ def _verdicts(result: LanguageLearningResult) -> list[Verdict]:
         ),
         Verdict(
             "Can a subject be taken out again?",
-            "Yes, to the bit: its adapter is dropped and its sums are subtracted from the router, by "
+            "To the bit: its adapter is dropped and its sums are subtracted from the router, by "
             "a job of 'unlearn-adapters'. What is left has the digests of a learner that never saw it.",
             True,
         ),
@@ -141,12 +141,11 @@ def digest_section(digests: dict[str, LearnerDigestsPart]) -> Section:
     )
 
 
-def lineage_section(run: Run, result: LanguageLearningResult) -> Section:
-    """Return the models that came in and went out, and fingerprints of the records."""
+def _lineage_section(result: LanguageLearningResult) -> Section:
     lineage = result.lineage
     rows = [Row("Model that came in", [str(lineage.model_in)]), Row("Learner that went out", [str(lineage.model_out)])]
     rows += [Row(f"Records: {name}", [fingerprints_text(prints)]) for name, prints in lineage.data.items()]
-    text = f"{run.path.name} names models by digests and records by salted fingerprints."
+    text = "Models are named by digests, records by salted fingerprints."
     return Section("Lineage", [text], [Table("Digests and fingerprints", ["Value"], rows)])
 
 

@@ -110,7 +110,7 @@ def push_to_hub(path: str | Path, repository: str, *, private: bool = True, toke
     folder = Path(path) / "model"
     if not is_complete(folder):
         raise InputError(f"{path}: has no complete model/ to send; is the run finished?")
-    if (folder / "exact.json").is_file():
+    if (folder / "exact.json").is_file() or (folder / "subjects.json").is_file():
         raise InputError(
             f"{path}: this learner holds the list of its records and their key, by which anybody could test who is "
             "among them, so it is not sent to a hub"

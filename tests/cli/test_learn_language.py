@@ -83,7 +83,7 @@ def test_a_subject_is_forgotten_as_if_it_had_never_come(world, invoke, result, s
     done = invoke("run", world / "learn.yaml", "--out", world / "again", *again)
     assert done.exit_code == 0, done.output
     assert result(world / "again")["trained"] == 1
-    assert result(world / "again")["digests"] == result(world / "learned")["digests"]
+    assert result(world / "again")["digests"]["after"] == result(world / "learned")["digests"]["after"]
     for path in (world / "forgotten").rglob("*"):  # the report, of which others get a copy, and what a ledger hashes
         assert not path.is_file() or PEOPLE[1].name.split()[0].encode() not in path.read_bytes()
 
@@ -183,3 +183,16 @@ def test_drafts_run_as_they_are(world, invoke, tmp_path):
     done = invoke("init", "learn-language", world / "model", world / "general.jsonl", "--out", tmp_path / "no.yaml")
     assert done.exit_code == 2
     assert "the JSONL file of records to learn is missing" in done.stderr
+
+
+def test_a_ledger_follows_a_learner(world, invoke, tmp_path, monkeypatch):
+    assert invoke("ledger", "init", tmp_path / "ledger").exit_code == 0
+    monkeypatch.setenv("MYOSOTIS_LEDGER_KEY", str(tmp_path / "ledger.key"))
+    forget(world, "forgotten", invoke, subjects=[PEOPLE[1].name])
+    for name in ("learned", "forgotten"):
+        done = invoke("ledger", "add", tmp_path / "ledger", world / name)
+        assert done.exit_code == 0, done.output
+    ledger = tmp_path / "ledger"
+    done = invoke("ledger", "verify", ledger, "--key", ledger / "keys" / "operator.pub")
+    assert done.exit_code == 0, done.output
+    assert "lineage: every model follows from the one before" in done.output

@@ -98,8 +98,7 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
                 "relearned": len(chosen),
                 "relearned_equal": equal,
             },
-            "before": digests_part(self._before),
-            "after": digests_part(after),
+            "digests": digests_part(self._before, after),
             "remaining": None
             if rest_before is None or rest_after is None
             else {"before": rest_before, "after": rest_after},

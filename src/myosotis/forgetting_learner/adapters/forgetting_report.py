@@ -56,7 +56,7 @@ def describe(run: Run) -> Document:
         limits=_LIMITS,
         table=_routing(result),
         sections=[
-            digest_section({"Before": result.before, "After": result.after}),
+            digest_section(result.digests),
             Section("The request", notes, [*tables, _counts_table(result)]),
             method_section([_CARD], config),
             Section("Lineage", [], [Table("Fingerprints", ["Value"], prints)]),
@@ -72,7 +72,7 @@ def _verdicts(result: AdapterForgettingResult) -> list[Verdict]:
     did += [f"{count_text(counts.retrained, 'adapter')} trained anew on the records that stay"] * bool(counts.retrained)
     forgotten = (
         f"{' and '.join(did)}, and the sums of {count_text(gone, 'record')} subtracted from the router. What is left "
-        f"is, byte for byte, a learner that never saw them, with the root {result.after.root[:16]}..."
+        f"is, byte for byte, a learner that never saw them, with the root {result.digests['after'].root[:16]}..."
     )
     if not verdict.forgotten:
         forgotten = (
@@ -145,7 +145,7 @@ def compare(runs: Sequence[Run]) -> Document:
     rows = [
         Row("Subjects left", [f"{result.counts.subjects_after:,}" for result in results]),
         Row("Records left", [f"{result.counts.records_after:,}" for result in results]),
-        Row("Root", [result.after.root[:16] for result in results]),
+        Row("Root", [result.digests["after"].root[:16] for result in results]),
         Row("Forgotten prompts to a neighbour", [mean_text(result.forgotten.after) for result in results]),
     ]
     return side_by_side(

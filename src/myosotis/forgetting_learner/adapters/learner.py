@@ -39,6 +39,7 @@ DESCRIPTION = "subjects.json"
 """The file that describes the learner."""
 FOLDER = "adapters"
 """The folder with a file for each subject."""
+_ROUTER = "router"
 
 _OWN = ("rows", "contents", "words")
 """What a file holds beside the adapter: features of the prompts, keyed digests of records and of the name's words."""
@@ -401,7 +402,7 @@ class SubjectLearner:
         for shard in self.shards:
             self._read(shard)
             shutil.copyfile(self._file(shard), path / FOLDER / self._file(shard).name)
-        self.router.classifier.save(path)
+        self.router.classifier.save(path / _ROUTER)
         write_description(_Saved(self.spec, self.digests(), len(self)), path / DESCRIPTION)
         path.chmod(0o700)
 
@@ -419,7 +420,7 @@ class SubjectLearner:
         spec = saved.spec
         if spec.format != FORMAT:
             raise InputError(f"{path}: a learner of version {spec.format}, this release has version {FORMAT}")
-        classifier = ExactClassifier.load(path)
+        classifier = ExactClassifier.load(path / _ROUTER)
         model, tokenizer = load_causal_lm(spec.model.name, getattr(torch, spec.model.dtype))
         for name, known, found in (
             ("weights", spec.weights, weights_hash(model)),

@@ -134,11 +134,11 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
     def produce(self) -> Mapping[str, Any]:
         """Train the adapters that are missing, measure, and publish the learner."""
         run, config, learner = self._run, self._config, self._learner
-        model_in = learner.spec.weights
+        before = None
         if config.continue_from is None:
             learner.take_key(bytes.fromhex(run.stored_or("key", lambda: learner.key.hex())))
         else:
-            model_in = learner.digests().root
+            before = learner.digests()
             learner.work_in(run.checkpoints / FOLDER)
         with run.timed("learn"), settings_as_input():
             trained = learner.learn(self._sets["learnt"], self._trained)
@@ -166,13 +166,13 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
             "records": len(learner),
             "trained": trained,
             "adapter_bytes": learner.adapter_bytes,
-            "digests": digests_part(digests),
+            "digests": digests_part(before, digests),
             "figures": {name: found.figures(level) for name, found in answers.items()},
             "verdict": LanguageLearningVerdict(
                 learnt=answer(learning), apart=answer(parting), learning=learning, parting=parting, confidence=level
             ),
             "lineage": {
-                "model_in": model_in,
+                "model_in": learner.spec.weights if before is None else before.root,
                 "model_out": digests.root,
                 "data": self._fingerprints(run.salt),
             },
@@ -189,6 +189,10 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
         (self._run.checkpoints / "key.json").unlink(missing_ok=True)
 
 
-def digests_part(digests: LearnerDigests) -> dict[str, str]:
-    """Return the digests without those of each subject."""
-    return {name: value for name, value in asdict(digests).items() if name != "subjects"}
+def digests_part(before: LearnerDigests | None, after: LearnerDigests) -> dict[str, dict[str, str]]:
+    """Return the digests of a learner before, where there is one, and after, without those of each subject."""
+    return {
+        model: {name: value for name, value in asdict(digests).items() if name != "subjects"}
+        for model, digests in (("before", before), ("after", after))
+        if digests is not None
+    }

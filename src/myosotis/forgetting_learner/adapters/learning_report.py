@@ -72,7 +72,7 @@ def describe(run: Run) -> Document:
         overview=[criteria_table(rows, _NAMES, result.verdict.confidence, units)] if rows else [],
         table=_figures_table(result),
         sections=[
-            digest_section({"Learner": result.digests}),
+            digest_section(result.digests),
             method_section([_CARD], config),
             _lineage_section(result),
             environment_section(run),
@@ -125,7 +125,7 @@ def digest_section(digests: dict[str, LearnerDigestsPart]) -> Section:
     """Return the digests of learners, and what they prove.
 
     Args:
-        digests: Digests by the heading of their column.
+        digests: Digests before and after.
     """
     parts = {"root": "Root of all", "router": "Sums of the router", "head": "Head of the router"}
     rows = [Row(label, [getattr(each, name) for each in digests.values()]) for name, label in parts.items()]
@@ -137,7 +137,7 @@ def digest_section(digests: dict[str, LearnerDigestsPart]) -> Section:
             "learner of the same model, settings and key that learns the same records has these digests. The key is in "
             "the learner's list of records: without it nobody can try which records a digest is of."
         ],
-        [Table("Digests", list(digests), rows)],
+        [Table("Digests", [name.capitalize() for name in digests], rows)],
     )
 
 

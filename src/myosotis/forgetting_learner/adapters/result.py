@@ -58,8 +58,8 @@ class LanguageLearningResult(Result):
     """Adapters that this run trained; those that its predecessor had are not among them."""
     adapter_bytes: int
     """Bytes of one adapter in bfloat16."""
-    digests: LearnerDigestsPart
-    """Digests of the learner."""
+    digests: dict[str, LearnerDigestsPart]
+    """Digests of the learner ``after``, and ``before`` where it went on from an earlier one."""
     figures: dict[str, PromptFigures]
     """By set: ``learnt``, ``reworded``, ``unseen``, ``general``."""
     verdict: LanguageLearningVerdict
@@ -110,10 +110,8 @@ class AdapterForgettingResult(Result):
     kind: Literal["unlearn-adapters"]
     counts: AdapterCounts
     """Numbers of subjects and records."""
-    before: LearnerDigestsPart
-    """Digests before."""
-    after: LearnerDigestsPart
-    """Digests after: those of a learner that never saw the records."""
+    digests: dict[str, LearnerDigestsPart]
+    """Digests of the learner ``before``, and ``after``: those of a learner that never saw the records."""
     remaining: RoutedFigures | None
     """Share of the prompts that stay which go to the adapter of their subject; null where none is left."""
     forgotten: RoutedFigures

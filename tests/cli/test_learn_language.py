@@ -75,7 +75,7 @@ def test_a_subject_is_forgotten_as_if_it_had_never_come(world, invoke, result, s
     done = forget(world, "forgotten", invoke, subjects=[PEOPLE[1].name])
     assert done.exit_code == 0, done.output
     found = result(world / "forgotten")
-    counts = found["counts"]
+    counts = found["records"]
     assert (counts["dropped"], counts["unchanged"], counts["records_after"]) == (1, 1, 5)
     assert [found["verdict"][name] for name in ("known", "forgotten", "kept", "sure")] == [True] * 4
     # Learned again from there, it is the learner of before: a function of the set of records.
@@ -94,7 +94,7 @@ def test_a_part_of_a_subject_is_trained_anew_and_others_are_checked(world, invok
     (world / "asked.jsonl").write_text("".join(rows[:2]))
     done = forget(world, "part", invoke, forget="asked.jsonl", remaining="learn.jsonl", relearn=1)
     assert done.exit_code == 0, done.output
-    counts = result(world / "part")["counts"]
+    counts = result(world / "part")["records"]
     assert (counts["retrained"], counts["relearned"], counts["relearned_equal"]) == (1, 1, 1)
     assert counts["records_after"] == 8
 
@@ -130,6 +130,7 @@ def test_a_learner_that_was_killed_goes_on(world, killed_at, invoke, result, set
         ({"forget": "unseen.jsonl"}, "5 of the records were never learned"),
         ({"subjects": [PEOPLE[0].name], "relearn": 1}, "'remaining', which is missing"),
         ({"subjects": [PEOPLE[0].name], "relearn": 5, "remaining": "learn.jsonl"}, "1 adapters stay as they were"),
+        ({"subjects": [PEOPLE[0].name], "relearn": 1, "remaining": "unseen.jsonl"}, "not all records of an adapter"),
         ({"subjects": []}, "holds no name"),
         ({}, "give 'subjects' or 'forget'"),
     ],
@@ -146,7 +147,7 @@ def test_what_cannot_be_forgotten_is_refused_in_a_line(world, invoke, data, mess
     ("change", "message"),
     [
         ("data.learn=general.jsonl", "record 1 has no 'subject'"),
-        ("data.unseen=learn.jsonl", "has a subject that is to be learned"),
+        ("data.unseen=learn.jsonl", "has a subject that is learned"),
         ("adapter.targets=[query]", "the linear layers are"),
         ("router.layer=7", "the model has 2 layers"),
         ("continue_from=model", "holds no learner of 'learn-language'"),
@@ -196,3 +197,19 @@ def test_a_ledger_follows_a_learner(world, invoke, tmp_path, monkeypatch):
     done = invoke("ledger", "verify", ledger, "--key", ledger / "keys" / "operator.pub")
     assert done.exit_code == 0, done.output
     assert "lineage: every model follows from the one before" in done.output
+
+
+def test_a_copy_under_another_subject_is_not_forgotten(world, invoke, result):
+    write(world / "twice.jsonl", 0, 1)
+    row = json.loads((world / "twice.jsonl").read_text().splitlines()[0])
+    with (world / "twice.jsonl").open("a") as file:
+        file.write(json.dumps(row | {"subject": PEOPLE[1].name}) + "\n")
+    again = ("--set", "data.learn=twice.jsonl", "--set", "name=twice")
+    assert invoke("run", world / "learn.yaml", "--out", world / "twice", *again).exit_code == 0
+    write(world / "asked.jsonl", 0)
+    job = {"job": "unlearn-adapters", "name": "copy", "model": {"learner": "twice"}, "data": {"forget": "asked.jsonl"}}
+    (world / "copy.yaml").write_text(yaml.safe_dump(job))
+    assert invoke("run", world / "copy.yaml", "--out", world / "copy").exit_code == 0
+    found = result(world / "copy")
+    assert (found["records"]["copies_left"], found["verdict"]["forgotten"]) == (1, False)
+    assert "stayed; ask for this as well" in " ".join((world / "copy" / "report.html").read_text().split())

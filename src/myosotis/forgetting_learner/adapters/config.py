@@ -6,7 +6,6 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from myosotis.data.people import MAX_PEOPLE
 from myosotis.engine.config import Config, JobConfig, LocalPath, ModelName
-from myosotis.engine.loop import Precision
 from myosotis.unlearning.language.job.config import Source
 from myosotis.unlearning.request import RequestConfig
 
@@ -48,13 +47,13 @@ class AdapterTraining(Config):
         steps: Optimisation steps of each adapter.
         batch_size: Records a step, at most.
         learning_rate: Rate at the first step; it falls to zero.
-        precision: Precision of the forward pass.
+        precision: Precision of the forward pass: ``bf16``, or ``"no"`` for that of the weights.
     """
 
     steps: PositiveInt = 20
     batch_size: PositiveInt = 20
     learning_rate: PositiveFloat = 2e-3
-    precision: Precision = "bf16"
+    precision: Literal["no", "bf16"] = "bf16"
 
 
 class RouterSettings(Config):

@@ -47,6 +47,10 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
             self._asked = self._learner.plan(self._names, self._forget, self._remaining)
         self._before, self._records_before = self._learner.digests(), len(self._learner)
         self._checked = self._drawn([shard for shard in self._learner.shards if shard not in self._asked])
+        try:
+            self._learner.records_of(self._remaining, self._checked)
+        except SettingsError as error:
+            raise InputError(f"data.relearn: {error}") from None
 
     def inputs(self, salt: str) -> Mapping[str, Any]:
         """Return the digest of the learner and fingerprints of what is to be forgotten."""
@@ -67,6 +71,7 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
         run, learner, chosen = self._run, self._learner, self._checked
         learner.work_in(run.checkpoints / FOLDER)
         gone, rest = learner.rows_of(self._asked)
+        copies = learner.copies_left(self._asked)
         with run.timed("audit"):
             gone_before = shares(learner, gone, _LEVEL, own=False)
             rest_before = shares(learner, rest, _LEVEL, own=True) if rest else None
@@ -75,7 +80,7 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
         with run.timed("audit"):
             gone_after = shares(learner, gone, _LEVEL, own=False)
             rest_after = shares(learner, rest, _LEVEL, own=True) if rest else None
-            equal = self._relearn(learner, chosen)
+            equal = learner.relearn(self._remaining, chosen)
         run.publish(learner.save)
         after = learner.digests()
         unchanged = sum(self._before.subjects.get(shard) == digest for shard, digest in after.subjects.items())
@@ -84,10 +89,12 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
             # Of all that stays, not of a sample of it: there is nothing to be unsure about.
             same = unchanged == len(after.subjects) - retrained
             kept = same and rest_after.mean >= rest_before.mean - MOST_LOST
-        forgotten = equal == len(chosen)
+        forgotten = equal == len(chosen) and not copies
         return {
             "request": self._config.request.model_dump(mode="json"),
-            "counts": {
+            "records": {
+                "forget": self._records_before - len(learner),
+                "copies_left": copies,
                 "subjects_before": len(self._before.subjects),
                 "subjects_after": len(after.subjects),
                 "records_before": self._records_before,
@@ -125,12 +132,6 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
         if count > len(shards):
             raise InputError(f"data.relearn is {count}, but {len(shards)} adapters stay as they were")
         return random.Random(derive_seed(self._config.seed, "relearn")).sample(shards, count)
-
-    def _relearn(self, learner: SubjectLearner, shards: list[str]) -> int:
-        try:
-            return int(learner.relearn(self._remaining, shards))
-        except SettingsError as error:
-            raise InputError(f"data.relearn: {error}") from None
 
     def clean_up(self) -> None:
         """Remove the adapters that only a resumed run would need."""

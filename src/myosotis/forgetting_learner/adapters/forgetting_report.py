@@ -39,9 +39,9 @@ def describe(run: Run) -> Document:
         run: Run of ``unlearn-adapters``.
     """
     result, config = run.result_as(AdapterForgettingResult), run.settings()
-    counts, lineage = result.counts, result.lineage
+    counts, lineage = result.records, result.lineage
     notes, tables = request_tables(result.request)
-    gone = counts.records_before - counts.records_after
+    gone = counts.forget
     prints = [Row(f"Records: {name}", [fingerprints_text(each)]) for name, each in lineage.data.items()]
     return Document(
         title=f"Exact forgetting: {result.name}",
@@ -66,15 +66,20 @@ def describe(run: Run) -> Document:
 
 
 def _verdicts(result: AdapterForgettingResult) -> list[Verdict]:
-    counts, verdict = result.counts, result.verdict
-    gone = counts.records_before - counts.records_after
+    counts, verdict = result.records, result.verdict
+    gone = counts.forget
     did = [f"{count_text(counts.dropped, 'adapter')} dropped"] if counts.dropped else []
     did += [f"{count_text(counts.retrained, 'adapter')} trained anew on the records that stay"] * bool(counts.retrained)
     forgotten = (
         f"{' and '.join(did)}, and the sums of {count_text(gone, 'record')} subtracted from the router. What is left "
         f"is, byte for byte, a learner that never saw them, with the root {result.digests['after'].root[:16]}..."
     )
-    if not verdict.forgotten:
+    if counts.copies_left:
+        forgotten = (
+            f"Not all: {count_text(counts.copies_left, 'record')} with the same text, under other subjects, stayed; "
+            "ask for this as well."
+        )
+    elif not verdict.forgotten:
         forgotten = (
             f"Not proved: {counts.relearned - counts.relearned_equal} of {counts.relearned} adapters that were trained "
             "again have other digests than those on file. Other records, an edited file, or a machine that computes "
@@ -118,8 +123,8 @@ def _routing(result: AdapterForgettingResult) -> Table:
 
 def _counts_table(result: AdapterForgettingResult) -> Table:
     rows = [
-        Row(name.replace("_", " ").capitalize(), [f"{getattr(result.counts, name):,}"], result.counts.note(name))
-        for name in type(result.counts).model_fields
+        Row(name.replace("_", " ").capitalize(), [f"{getattr(result.records, name):,}"], result.records.note(name))
+        for name in type(result.records).model_fields
     ]
     return Table("Numbers", ["Value"], rows)
 
@@ -131,8 +136,7 @@ def for_person(run: Run) -> str:
         run: Run of ``unlearn-adapters``.
     """
     result = run.result_as(AdapterForgettingResult)
-    gone = result.counts.records_before - result.counts.records_after
-    return person_page(result, result.verdict, noun="record", count=gone, noticeable=False, exact=True)
+    return person_page(result, result.verdict, noun="record", count=result.records.forget, noticeable=False, exact=True)
 
 
 def compare(runs: Sequence[Run]) -> Document:
@@ -143,8 +147,8 @@ def compare(runs: Sequence[Run]) -> Document:
     """
     results = [run.result_as(AdapterForgettingResult) for run in runs]
     rows = [
-        Row("Subjects left", [f"{result.counts.subjects_after:,}" for result in results]),
-        Row("Records left", [f"{result.counts.records_after:,}" for result in results]),
+        Row("Subjects left", [f"{result.records.subjects_after:,}" for result in results]),
+        Row("Records left", [f"{result.records.records_after:,}" for result in results]),
         Row("Root", [result.digests["after"].root[:16] for result in results]),
         Row("Forgotten prompts to a neighbour", [mean_text(result.forgotten.after) for result in results]),
     ]

@@ -309,15 +309,35 @@ class SubjectLearner:
         Raises:
             SettingsError: Not all records of one of them are given.
         """
-        groups, equal = self._grouped(records), 0
+        own = self.records_of(records, shards)
+        return sum(self._digest(shard, self._made(own[shard])) == self._digests[shard] for shard in shards)
+
+    def records_of(self, records: Sequence[Record], shards: Sequence[str]) -> dict[str, list[Record]]:
+        """Return the records that subjects were learned from.
+
+        Args:
+            records: Records, of these subjects at least.
+            shards: Keyed names of the subjects.
+
+        Raises:
+            SettingsError: Not all records of one of them are given.
+        """
+        groups, found = self._grouped(records), dict[str, list[Record]]()
         for shard in shards:
-            own = {
-                content: record for content, record in groups.get(shard, {}).items() if content in self._contents(shard)
-            }
-            if len(own) != len(self._contents(shard)):
+            known = self._contents(shard)
+            found[shard] = [record for content, record in groups.get(shard, {}).items() if content in known]
+            if len(found[shard]) != len(known):
                 raise SettingsError("not all records of an adapter that is to be trained again are given")
-            equal += self._digest(shard, self._made(list(own.values()))) == self._digests[shard]
-        return equal
+        return found
+
+    def copies_left(self, left: Mapping[str, Sequence[Record]]) -> int:
+        """Return how many records with the text of one that a plan takes out stay under other subjects.
+
+        Args:
+            left: What :meth:`plan` returned; call this before :meth:`forget`.
+        """
+        gone = set().union(*(self._contents(shard) - set(self._digests_of(stay)) for shard, stay in left.items()))
+        return sum(len(self._contents(shard) & gone) for shard in self.shards if shard not in left)
 
     def step(self, records: Sequence[Record]) -> None:
         """Carry out one training step on records, of which nothing stays: for a forecast."""

@@ -55,12 +55,15 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
             if not (record.subject or "").strip():
                 raise InputError(f"data.learn: record {number} has no 'subject', by which adapters are kept apart")
         subjects = {record.subject for record in self._sets["learnt"]}
-        if subjects & {record.subject for record in self._sets["unseen"]}:
-            raise InputError("data.unseen: has a subject that is to be learned")
         self._say(f"{len(self._sets['learnt'])} records of {len(subjects)} subjects to learn")
         with settings_as_input():
             self._learner = self._begun()
             self._learner.check(self._sets["learnt"])
+        known = {*map(self._learner.shard_of, map(str, subjects)), *self._learner.shards}
+        if any(
+            self._learner.shard_of(str(record.subject)) in known for record in self._sets["unseen"] if record.subject
+        ):
+            raise InputError("data.unseen: has a subject that is learned")
 
     def _begun(self) -> SubjectLearner:
         """The learner that goes on, or one that has learned nothing yet."""

@@ -176,7 +176,6 @@ class Adapters:
         device = next(self.model.parameters()).device
         weights = {name: value.to(device).requires_grad_() for name, value in self.start(seed, purpose).items()}
         optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=0.0)
-        mixed = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.precision)
         size = min(settings.batch_size, len(examples))
         try:
             for step in range(settings.steps):
@@ -187,7 +186,7 @@ class Adapters:
                 batch = {
                     name: value.to(device) for name, value in pad_examples(chosen, pad_token_id(tokenizer)).items()
                 }
-                with torch.autocast(device.type, mixed, enabled=mixed is not None):
+                with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                     loss = self.model(**batch).loss
                 if not bool(loss.isfinite()):
                     raise DivergedError(f"the loss of an adapter is not finite after {step} steps; lower the rate")

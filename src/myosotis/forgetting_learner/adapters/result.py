@@ -71,6 +71,10 @@ class LanguageLearningResult(Result):
 class AdapterCounts(ResultPart):
     """Numbers of subjects and records."""
 
+    forget: int
+    """Records that were taken out."""
+    copies_left: int
+    """Records with the same text that stay under other subjects."""
     subjects_before: int
     """Subjects with an adapter before."""
     subjects_after: int
@@ -108,7 +112,7 @@ class AdapterForgettingResult(Result):
     """Result of ``unlearn-adapters``."""
 
     kind: Literal["unlearn-adapters"]
-    counts: AdapterCounts
+    records: AdapterCounts
     """Numbers of subjects and records."""
     digests: dict[str, LearnerDigestsPart]
     """Digests of the learner ``before``, and ``after``: those of a learner that never saw the records."""

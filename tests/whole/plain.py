@@ -33,7 +33,12 @@ def run(*arguments):
     print(f"{time.monotonic() - started:5.1f} s  myosotis {' '.join(map(str, arguments[:3]))}", flush=True)
 
 
-LANGUAGE = ("myosotis.unlearning.language", "myosotis.models.causal_lm", "myosotis.init.language_draft")
+LANGUAGE = (
+    "myosotis.unlearning.language",
+    "myosotis.forgetting_learner.adapters.",
+    "myosotis.models.causal_lm",
+    "myosotis.init.language_draft",
+)
 
 
 def import_everything(extras):

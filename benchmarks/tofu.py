@@ -23,7 +23,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
+from scipy import stats
 
 from myosotis.data.encoding import Encoder
 from myosotis.engine.config import load_config
@@ -280,6 +282,44 @@ PARTS = [
     for part in ("retain", "real_authors", "world_facts")
     for measure in ("probability", "rouge", "truth_ratio")
 ]
+FLOOR = "real_authors_rouge"
+"""The part of the utility that a model of this size has near 0, where it outweighs the others."""
+
+FORGET = "eval_log_forget.json"
+QUESTIONS = 20
+"""Of each author, one after another in the files."""
+
+BY_AUTHOR = {
+    "forget p": lambda log: np.exp(-values_of(log["avg_gt_loss"])),
+    "forget ROUGE": lambda log: values_of(log["rougeL_recall"]),
+    "log truth ratio": lambda log: (
+        values_of(log["avg_paraphrased_loss"]) - values_of(log["average_perturb_loss"]).mean(axis=1)
+    ),
+}
+
+
+def without_floor(figures):
+    return statistics.harmonic_mean([figures[part] for part in PARTS if part != FLOOR])
+
+
+def values_of(rows):
+    return np.array(list(rows.values()))
+
+
+def by_author(runs, figure):
+    """What the model has more than the reference: mean over authors, half of its 95 % interval, and p (Student's t).
+
+    An author is one draw and its questions are not, so there are as many differences as authors, each a mean over runs.
+    """
+
+    def authors(run, model):
+        content = json.loads((run / "checkpoints" / f"tofu-{model}.json").read_text())["content"]
+        return figure(content[FORGET]).reshape(-1, QUESTIONS).mean(axis=1)
+
+    more = np.mean([authors(run, "after") - authors(run, "reference") for run in runs], axis=0)
+    test = stats.ttest_1samp(more, 0.0)
+    low, high = test.confidence_interval(0.95)
+    return f"{more.mean():+.3f} [{low:+.3f}, {high:+.3f}], p {test.pvalue:.2g}"
 
 
 def cell(values):
@@ -350,19 +390,21 @@ def table(arguments):
     tuning_table(arguments.out)
     grid_table(arguments.out)
     rates = best_rates(arguments.out)
-    rows, parts = {}, {}
+    rows, parts, authors = {}, {}, {}
     for name in arguments.methods:
-        results = [
-            json.loads(path.read_text())
-            for seed in arguments.seeds
-            if (path := arguments.out / f"{name}-{seed}" / "result.json").is_file()
-        ]
-        if not results:
+        paths = [arguments.out / f"{name}-{seed}" / "result.json" for seed in arguments.seeds]
+        paths = [path for path in paths if path.is_file()]
+        if not paths:
             continue
+        results = [json.loads(path.read_text()) for path in paths]
         rows[f"{name} (n = {len(results)}, rate {rates[name]:g})"] = [
             cell([figure(result) for result in results]) for figure in FIGURES.values()
         ]
-        parts[name] = [cell([result["suites"]["tofu"]["after"][part] for result in results]) for part in PARTS]
+        after = [result["suites"]["tofu"]["after"] for result in results]
+        parts[name] = [cell([found[part] for found in after]) for part in PARTS]
+        runs = [path.parent for path in paths]
+        authors[name] = [cell([without_floor(found) for found in after])]
+        authors[name] += [by_author(runs, figure) for figure in BY_AUTHOR.values()]
         known = results[0]
     for model in ("before", "reference"):
         as_after = {
@@ -376,12 +418,15 @@ def table(arguments):
             missing = label in ("seconds", "GB") or (model == "reference" and label in ("KS D", "log10 p"))
             found.append("-" if missing else cell([figure(as_after)]))
         rows[model] = found
-        parts[model] = [cell([known["suites"]["tofu"][model][part]]) for part in PARTS]
+        of_model = known["suites"]["tofu"][model]
+        parts[model] = [cell([of_model[part]]) for part in PARTS]
+        authors[model] = [cell([without_floor(of_model)]), *["-"] * len(BY_AUTHOR)]
     half = list(FIGURES).index("ES")
     for head, body, chosen in (
         (list(FIGURES)[:half], rows, slice(half)),
         (list(FIGURES)[half:], rows, slice(half, None)),
         (PARTS, parts, slice(None)),
+        ([f"utility without {FLOOR}", *BY_AUTHOR], authors, slice(None)),
     ):
         print(f"| | {' | '.join(head)} |\n|{' --- |' * (len(head) + 1)}")
         for label, cells in body.items():

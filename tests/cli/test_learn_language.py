@@ -213,3 +213,17 @@ def test_a_copy_under_another_subject_is_not_forgotten(world, invoke, result):
     found = result(world / "copy")
     assert (found["records"]["copies_left"], found["verdict"]["forgotten"]) == (1, False)
     assert "stayed; ask for this as well" in " ".join((world / "copy" / "report.html").read_text().split())
+
+
+def test_adapters_are_exported_and_those_of_the_forgotten_are_not(world, invoke):
+    assert forget(world, "export-one", invoke, subjects=[PEOPLE[0].name]).exit_code == 0
+    done = invoke("export", world / "export-one", "--out", world / "peft", "--base", "served")
+    assert done.exit_code == 0
+    assert "adapters: 1, in " in done.output
+    config = json.loads(next((world / "peft").glob("*/adapter_config.json")).read_text())
+    assert (config["r"], config["base_model_name_or_path"]) == (2, "served")
+    assert [folder.name for folder in (world / "peft").iterdir()] == list(load(world / "export-one").shards)
+    again = invoke("export", world / "export-one", "--out", world / "peft")
+    assert again.exit_code == 2
+    assert "exists" in again.output
+    assert invoke("export", world, "--out", world / "other").exit_code == 2

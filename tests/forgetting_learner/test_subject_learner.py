@@ -14,6 +14,7 @@ from myosotis.data.records import Record
 from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.forgetting_learner.adapters.config import AdapterSettings, AdapterTraining, BaseConfig, RouterSettings
+from myosotis.forgetting_learner.adapters.export import export_adapters
 from myosotis.forgetting_learner.adapters.learner import FOLDER, LearnerSpec, SubjectLearner
 from myosotis.forgetting_learner.adapters.router import by_shard
 from myosotis.models.causal_lm import tokenizer_hash
@@ -259,3 +260,42 @@ def test_an_interrupted_training_is_not_done_again(new, tiny_llama, tokenizer, m
     again.learn(records(0, 1))
     assert len(trained) == 1
     assert again.digests() == learner.digests()
+
+
+@pytest.mark.parametrize("body", ["tiny_llama", "tiny_gpt2"])
+def test_peft_answers_with_an_export_as_the_learner_does(body, request, tokenizer, tmp_path):
+    from peft import PeftModel  # slow to import
+
+    fresh = request.getfixturevalue(body)
+    model = fresh()
+    learner = SubjectLearner(spec_of(model, tokenizer), model, tokenizer, tmp_path / "store", KEY)
+    learner.learn(records(0, 1))
+    for shard in learner.shards:  # an adapter of two steps changes little
+        stored = learner._read(shard)
+        changed = {name: value * 40 if name.endswith(".up") else value for name, value in stored.items()}
+        learner._digests[shard] = learner._digest(shard, changed)
+        save_file(changed, learner._file(shard), {"digest": learner._digests[shard]})
+    assert export_adapters(learner, tmp_path / "out", "served") == 2
+    assert oct((tmp_path / "out").stat().st_mode)[-3:] == "700"
+    ids = torch.tensor([learner.prompt_ids(records(0)[0].prompt)])
+    plain = learner.model(ids).logits
+    for shard in learner.shards:
+        served = PeftModel.from_pretrained(fresh(), tmp_path / "out" / shard)
+        assert served.peft_config["default"].base_model_name_or_path == "served"
+        with learner.active([shard]), torch.no_grad():
+            expected = learner.model(ids).logits
+        assert torch.allclose(served(ids).logits, expected, atol=1e-5)
+        assert not torch.allclose(plain, expected, atol=1e-3)
+
+
+def test_an_export_is_new_and_whole(new, tmp_path):
+    learner = new(0, 1)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(InputError, match="exists"):
+        export_adapters(learner, tmp_path / "there")
+    learner._file(learner.shards[1]).write_bytes(b"")
+    with pytest.raises(InputError, match="damaged"):
+        export_adapters(learner, tmp_path / "out")
+    assert not [entry for entry in tmp_path.iterdir() if "out" in entry.name]
+    with pytest.raises(InputError, match="no adapter"):
+        export_adapters(new(), tmp_path / "out")

@@ -13,6 +13,7 @@ from myosotis.cli.demo import demo
 from myosotis.cli.denoise import denoise
 from myosotis.cli.evidence import ledger
 from myosotis.cli.example import example
+from myosotis.cli.export import export
 from myosotis.cli.init import init
 from myosotis.cli.jobs import run
 from myosotis.cli.methods import methods
@@ -33,6 +34,7 @@ _ORDER = (
     "audit",
     "ledger",
     "probe",
+    "export",
 )
 
 
@@ -63,6 +65,7 @@ app.command(short_help="Write the report of a run again, or compare runs.")(repo
 app.add_typer(audit, name="audit", short_help="Look at the model of a finished run anew.")
 app.add_typer(ledger, name="ledger", short_help="Record what happened to a model, signed, for others to check.")
 app.command(short_help="Measure the encoders of a continual run.")(probe)
+app.command(short_help="Write the adapters of subjects for other servers.")(export)
 app.command(short_help="List the methods, or one with its settings.")(methods)
 app.command(short_help="List or copy the examples of the package.")(example)
 app.command(short_help="Print the JSON schema of a configuration.")(schema)

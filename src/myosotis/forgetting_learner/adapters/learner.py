@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from myosotis.data.encoding import Encoder, Example, pad_token_id
@@ -148,6 +148,11 @@ class SubjectLearner:
     def model(self) -> PreTrainedModel:
         """The model, whose layers answer with the adapters that are active."""
         return self._adapters.model
+
+    @property
+    def layers(self) -> Mapping[str, nn.Module]:
+        """The layers of the model that have adapters, as it was made, by their names."""
+        return self._adapters.layers
 
     @property
     def shards(self) -> tuple[str, ...]:

@@ -108,6 +108,11 @@ class Adapters:
             raise SettingsError(f"no layer is one of adapter.targets; the linear layers are {', '.join(known)}")
         self._layers = {name: _wrapped(model, name, settings.alpha / settings.rank) for name in names}
 
+    @property
+    def layers(self) -> dict[str, nn.Module]:
+        """The frozen layers that have adapters, by their names in the model."""
+        return {name: layer.base for name, layer in self._layers.items()}
+
     def shapes(self) -> dict[str, tuple[int, int]]:
         """Return the shape of every tensor of an adapter, by its name."""
         rank, shapes = self._settings.rank, dict[str, tuple[int, int]]()

@@ -39,7 +39,7 @@ def require(extra: str, what: str) -> None:
         MissingExtraError: A module of it is not installed; the error says how to install it.
 
     Example:
-        >>> require("language", "unlearning of language models")
+        >>> require("language", "a job on a language model")
     """
     module = missing_module(extra)
     if module is not None:

@@ -7,7 +7,7 @@ model as it was. The state of the learner (:mod:`~.learner`) is therefore a func
 forget a subject is to drop its adapter and to subtract its sums, and what is left has the digests of a learner that
 never saw the subject.
 
-    learner = SubjectLearner.begin(spec, model, tokenizer, store)
+    learner = SubjectLearner(spec, model, tokenizer, store)
     learner.learn(records)
     learner.forget(["Ann Lee"])
     learner.digests()  # those of a learner of the same key that learned the others alone

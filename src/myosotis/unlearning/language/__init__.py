@@ -5,6 +5,6 @@ import lazy_loader
 from myosotis.engine.extras import require
 
 # All modules below import what the extra brings.
-require("language", "unlearning of language models")
+require("language", "a job on a language model")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

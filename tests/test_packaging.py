@@ -98,7 +98,7 @@ def test_a_plain_install_is_missed_at_the_door(monkeypatch, tmp_path):
     outcome = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert outcome.returncode == 2
     assert outcome.stderr == (
-        "error: unlearning of language models needs peft, which is not installed: pip install 'myosotis[language]'\n"
+        "error: a job on a language model needs peft, which is not installed: pip install 'myosotis[language]'\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["job.yaml"]
 

@@ -7,6 +7,7 @@ RUN is a finished run of ``examples/learn-people.yaml``. Beside its figures:
 - *joint*: one adapter of the same rank and layers on the records of all people, which sees each record as often;
 - *served*: what routing and adapters cost a batch of questions; how many questions on people never learnt would go to
   an adapter if names were not looked at;
+- *routed*: who answers prompts on two people and conversations on one and then on another;
 - *retrieval*: the frozen model with the five records of the person before the question, found by the name.
 
 Facts are those of the answers under teacher forcing; perplexity is that of the 16 texts of the package. Prints JSON for
@@ -18,6 +19,7 @@ import json
 import math
 import statistics
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +74,7 @@ def measured(run, rate):
     found["subjects"]["seconds"] = config["cost"]["seconds"]["learn"]
     sets["unseen"] = [record for person in unseen for record in person.records()]
     found["served"] = served(run, learnt, unseen)
+    found["routed"] = routed(run, learnt)
     adapters = Adapters(model, AdapterSettings())
     steps = PASSES * len(records) // 20
     started = time.monotonic()
@@ -110,6 +113,31 @@ def served(run, learnt, unseen):
     strangers = [learner.prompt_ids(record.prompt) for person in unseen for record in person.records()]
     found = learner.router.best(learner.router.rows(strangers))
     return {**best, "strangers by score": sum(shard is not None for shard in found) / len(found)}
+
+
+def routed(run, learnt):
+    """Who answers 20 prompts on two people, and 20 conversations on one that go on with another question."""
+    learner, own = SubjectLearner.load(run / "model"), [person.records() for person in learnt]
+    counts = {}
+    for index, first in enumerate(own):
+        second = own[(index + 7) % len(own)]
+        subject = first[0].subject
+        before = f"Question: {first[0].prompt}\nAnswer: {first[0].response}\n\nQuestion: "
+        last = {
+            "about the other": second[1].prompt,
+            "about nobody": "Which river flows through Vienna?",
+            "without the name": first[1].prompt.replace(subject, "this person"),
+        }
+        prompts = {
+            "two people": f"Where were {subject} and {second[0].subject} born?",
+            "two questions": f"{first[0].prompt} {second[0].prompt}",
+            **{f"{name}, after a question on the first": before + prompt for name, prompt in last.items()},
+            **{f"{name}, alone": prompt for name, prompt in last.items()},
+        }
+        known = {learner.shard_of(subject): "first", learner.shard_of(second[0].subject): "second", None: "nobody"}
+        for (name, _), shard in zip(prompts.items(), learner.route(list(prompts.values())), strict=True):
+            counts.setdefault(name, Counter())[known.get(shard, "another")] += 1
+    return counts
 
 
 def read_config(run):

@@ -117,6 +117,7 @@ def start(folder, extras):
     else:
         missed("timestamp", *stamp)
         missed("language", "init", "unlearn-language")
+        missed("language", "export", "a run", "--out", "adapters")
 
 
 def main():

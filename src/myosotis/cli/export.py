@@ -18,6 +18,9 @@ def export(
     """Write the adapter of each subject in the format of PEFT, which transformers and vLLM read."""
     with exit_statuses(resumes=False):
         from myosotis.api import load
+        from myosotis.engine.extras import require
+
+        require("language", "myosotis export")
         from myosotis.forgetting_learner.adapters.export import export_adapters
         from myosotis.forgetting_learner.adapters.learner import learner_folder
 

@@ -59,6 +59,7 @@ def export_adapters(learner: SubjectLearner, path: Path, base: str | None = None
             write_tensors(staged / shard / "adapter_model.safetensors", tensors, {"format": "pt"})
             write_json(staged / shard / "adapter_config.json", config)
         publish(staged, path)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(staged)
+        raise
     return len(learner.shards)

@@ -307,7 +307,7 @@ def values_of(rows):
 
 
 def by_author(runs, figure):
-    """What the model has more than the reference: mean over authors, half of its 95 % interval, and p (Student's t).
+    """What the model has more than the reference: mean over authors, its 95 % interval, and p (Student's t).
 
     An author is one draw and its questions are not, so there are as many differences as authors, each a mean over runs.
     """

@@ -151,7 +151,7 @@ class SubjectLearner:
 
     @property
     def layers(self) -> Mapping[str, nn.Module]:
-        """The layers of the model that have adapters, as it was made, by their names."""
+        """The frozen layers that have adapters, by their names in the model."""
         return self._adapters.layers
 
     @property

@@ -6,7 +6,7 @@ from peft import LoraConfig
 
 from myosotis.data.people import fictitious_people
 from myosotis.unlearning.language import StopRule, UnlearnConfig, UnlearnTrainer
-from myosotis.unlearning.language.audit.verdict import Level
+from myosotis.unlearning.language.audit.forgotten import Level
 
 FIGURES = (
     *(f"{tokens}_{figure}" for tokens in ("fact", "token") for figure in ("probability", "top5")),

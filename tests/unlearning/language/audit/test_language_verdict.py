@@ -9,15 +9,11 @@ import torch
 
 from myosotis.data.encoding import Example
 from myosotis.unlearning.language.audit.audit import Audit, AuditSets
+from myosotis.unlearning.language.audit.forgotten import FORGETTING, Stressed, out_of_range
+from myosotis.unlearning.language.audit.kept import perplexity_ratio
 from myosotis.unlearning.language.audit.memorization import Thresholds
-from myosotis.unlearning.language.audit.verdict import (
-    FORGETTING,
-    Stressed,
-    VerdictSettings,
-    judge,
-    out_of_range,
-    perplexity_ratio,
-)
+from myosotis.unlearning.language.audit.settings import VerdictSettings
+from myosotis.unlearning.language.audit.verdict import judge
 
 PER_SUBJECT = 5
 FIGURES = ("fact_probability", "token_probability", *FORGETTING[1:])

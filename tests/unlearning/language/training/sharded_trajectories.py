@@ -20,7 +20,7 @@ from myosotis.data.people import fictitious_people
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.engine.processes import share, wait_for_everyone
 from myosotis.unlearning.language import StopRule, UnlearnConfig, UnlearnTrainer
-from myosotis.unlearning.language.audit.verdict import Level
+from myosotis.unlearning.language.audit.forgotten import Level
 from myosotis.unlearning.language.training.checkpoints import initial_factors_of
 from myosotis.unlearning.language.training.selection import Selection
 

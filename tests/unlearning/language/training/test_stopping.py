@@ -7,8 +7,8 @@ import torch
 
 from myosotis.data.encoding import Example
 from myosotis.unlearning.language import StopRule
+from myosotis.unlearning.language.audit.forgotten import Level
 from myosotis.unlearning.language.audit.greedy import GreedyPass
-from myosotis.unlearning.language.audit.verdict import Level
 
 # At a level of .9 a figure in [0, 1] is at most .1 above it; at -5 it is more than the margin of 1.2 above.
 MET, NEVER = 0.9, -5.0

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from myosotis.evaluation.comparison import MIN_UNITS, SubjectsHurt
 from myosotis.unlearning.language.audit.audit import AuditSets, subjects_of
+from myosotis.unlearning.language.audit.over_subjects import Unit, units_to_forget
 from myosotis.unlearning.language.audit.settings import VerdictSettings
-from myosotis.unlearning.language.audit.verdict import Unit, units_to_forget
 
 REFERENCE = "a model that never saw the records ('reference')"
 

@@ -12,9 +12,10 @@ from myosotis.engine.result import Cost, Lineage, Result, ResultPart
 from myosotis.evaluation.intervals import Interval
 from myosotis.evaluation.membership import Membership
 from myosotis.unlearning.language.audit.audit import Audit
+from myosotis.unlearning.language.audit.forgotten import out_of_range
 from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.audit.stress import Relearning
-from myosotis.unlearning.language.audit.verdict import LanguageVerdict, judge, out_of_range
+from myosotis.unlearning.language.audit.verdict import LanguageVerdict, judge
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.earlier import EarlierRecord

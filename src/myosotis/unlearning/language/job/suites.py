@@ -15,9 +15,11 @@ from myosotis.evaluation.intervals import mean_interval
 from myosotis.evaluation.membership import membership_inference
 from myosotis.unlearning.language.audit.answers import accuracy_of, answer_metrics, probability_of
 from myosotis.unlearning.language.audit.audit import listed_values, read_values, shared_values, subjects_of
+from myosotis.unlearning.language.audit.forgotten import Stressed
 from myosotis.unlearning.language.audit.harness import evaluate_with_harness
 from myosotis.unlearning.language.audit.membership import membership_scores
 from myosotis.unlearning.language.audit.muse import knowledge_memorization, privacy_leakage, verbatim_memorization
+from myosotis.unlearning.language.audit.over_subjects import units_to_forget
 from myosotis.unlearning.language.audit.stress import (
     quantized,
     relearning_curve,
@@ -25,7 +27,6 @@ from myosotis.unlearning.language.audit.stress import (
     split_for_relearning,
 )
 from myosotis.unlearning.language.audit.tofu import LOG_NAMES, TofuRecord, aggregate_tofu_log, parse_tofu, tofu_log
-from myosotis.unlearning.language.audit.verdict import Stressed, units_to_forget
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.sources import read_rows
 

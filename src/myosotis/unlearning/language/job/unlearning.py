@@ -12,9 +12,9 @@ from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.engine.processes import is_main_process, wait_for_everyone
 from myosotis.unlearning.language.adapters.export import bare_base, merged_dequantized, save_delta_adapter, save_packed
 from myosotis.unlearning.language.audit.audit import Audit
+from myosotis.unlearning.language.audit.forgotten import level_of, out_of_range
 from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.audit.settings import STOP_FIGURES
-from myosotis.unlearning.language.audit.verdict import level_of, out_of_range
 from myosotis.unlearning.language.job.callbacks import EpochSaver, EventLogger, quiet
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.inputs import split_requests

@@ -13,14 +13,10 @@ from myosotis.engine.errors import SettingsError
 from myosotis.evaluation.comparison import MIN_UNITS, TOLERANCE, Comparison
 from myosotis.unlearning.language.audit.answers import answer_metrics
 from myosotis.unlearning.language.audit.audit import measurable, subjects_of
+from myosotis.unlearning.language.audit.forgotten import Level, forgetting_comparisons, most_remembered
 from myosotis.unlearning.language.audit.memorization import memorization, memorization_accuracy
+from myosotis.unlearning.language.audit.over_subjects import Values
 from myosotis.unlearning.language.audit.settings import STOP_FIGURES, VerdictSettings
-from myosotis.unlearning.language.audit.verdict import (
-    Level,
-    Values,
-    forgetting_comparisons,
-    most_remembered,
-)
 
 MEASURED = "forget_probability"
 """Key of the log that every measurement writes."""
@@ -31,7 +27,7 @@ class StopRule:
     """Stop at the first epoch at which the forget set would be called forgotten.
 
     That is, where for every figure it is shown that at most ``settings.margin`` of what had been learnt is left, and no
-    subject is wholly remembered; see :func:`~myosotis.unlearning.language.audit.verdict.forgetting_comparisons`. With
+    subject is wholly remembered; see :func:`~myosotis.unlearning.language.audit.forgotten.forgetting_comparisons`. With
     too few subjects for an interval the means decide. Jang et al. (ACL 2023) stop once the means of memorisation
     accuracy and extraction likelihood are below those of unseen text; a model that never saw the forget set would not
     meet that in one of two cases, so training goes on until less is known than such a model knows.

@@ -15,8 +15,9 @@ from myosotis.engine.errors import InputError, SettingsError
 from myosotis.engine.fingerprint import weights_hash
 from myosotis.forgetting_learner.adapters.config import AdapterSettings, AdapterTraining, BaseConfig, RouterSettings
 from myosotis.forgetting_learner.adapters.export import export_adapters
-from myosotis.forgetting_learner.adapters.learner import FOLDER, LearnerSpec, SubjectLearner
+from myosotis.forgetting_learner.adapters.learner import SubjectLearner
 from myosotis.forgetting_learner.adapters.router import by_shard
+from myosotis.forgetting_learner.adapters.saved import FOLDER, LearnerSpec
 from myosotis.models.causal_lm import tokenizer_hash
 
 PEOPLE = fictitious_people(6, seed=0)

@@ -22,7 +22,7 @@ def export(
 
         require("language", "myosotis export")
         from myosotis.forgetting_learner.adapters.export import export_adapters
-        from myosotis.forgetting_learner.adapters.learner import learner_folder
+        from myosotis.forgetting_learner.adapters.saved import learner_folder
 
         count = export_adapters(load(learner_folder(run, "RUN")), out, base)
         typer.echo(f"adapters: {count}, in {out}")

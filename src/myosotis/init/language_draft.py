@@ -8,7 +8,7 @@ from typing import Any
 from myosotis.data.encoding import CHAT, Encoder
 from myosotis.data.records import Record, read_jsonl, read_jsonl_rows
 from myosotis.engine.errors import InputError
-from myosotis.forgetting_learner.adapters.learner import DESCRIPTION
+from myosotis.forgetting_learner.adapters.saved import DESCRIPTION
 from myosotis.init.draft import Draft, quoted, run_name, shown_path
 from myosotis.init.look import by_role, memory_at_hand
 from myosotis.models.causal_lm import PACKAGED, load_local_tokenizer, locate

@@ -12,10 +12,11 @@ from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.job import Job
 from myosotis.engine.seeding import derive_seed
 from myosotis.forgetting_learner.adapters.config import AdapterForgettingConfig
-from myosotis.forgetting_learner.adapters.learner import FOLDER, SubjectLearner, learner_folder
+from myosotis.forgetting_learner.adapters.learner import SubjectLearner
 from myosotis.forgetting_learner.adapters.learning import digests_part
 from myosotis.forgetting_learner.adapters.measures import shares
 from myosotis.forgetting_learner.adapters.result import AdapterForgettingResult, AdapterForgettingVerdict
+from myosotis.forgetting_learner.adapters.saved import FOLDER, learner_folder
 from myosotis.unlearning.language.job.sources import read_source
 
 MOST_LOST = 0.05

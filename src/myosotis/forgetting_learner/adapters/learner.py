@@ -6,13 +6,9 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from pydantic import TypeAdapter
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -26,86 +22,26 @@ from myosotis.engine.processes import device
 from myosotis.exact import ExactClassifier
 from myosotis.exact.records import new_key
 from myosotis.exact.sums import tensors_digest
-from myosotis.forgetting_learner.adapters.config import AdapterSettings, AdapterTraining, BaseConfig, RouterSettings
 from myosotis.forgetting_learner.adapters.low_rank import Adapters
 from myosotis.forgetting_learner.adapters.router import Router
+from myosotis.forgetting_learner.adapters.saved import (
+    DESCRIPTION,
+    FOLDER,
+    FORMAT,
+    NOT_ADAPTER,
+    LearnerDigests,
+    LearnerSpec,
+    SavedLearner,
+    as_tensor,
+    from_tensor,
+    read_subject,
+)
 from myosotis.ledger.merkle import merkle_root
 from myosotis.models.causal_lm import load_causal_lm, tokenizer_hash
 
-FORMAT = 1
-"""Raised whenever the same records would give other adapters, another router or other digests."""
-
-DESCRIPTION = "subjects.json"
-"""The file that describes the learner."""
-FOLDER = "adapters"
-"""The folder with a file for each subject."""
 _ROUTER = "router"
 
-_OWN = ("rows", "contents", "words")
-"""What a file holds beside the adapter: features of the prompts, keyed digests of records and of the name's words."""
 _BATCH = 16
-
-
-@dataclass(frozen=True)
-class LearnerSpec:
-    """What, beside its records and its key, the state of a learner is a function of.
-
-    Attributes:
-        model: Model that is never trained.
-        template: Template of a record.
-        max_length: Longest sequence in tokens.
-        adapter: Adapters.
-        training: Their training.
-        router: Router.
-        seed: Seed of every start.
-        weights: SHA-256 of the model's weights.
-        tokenizer: SHA-256 of the tokenizer.
-        format: Version of the state.
-    """
-
-    model: BaseConfig
-    template: str
-    max_length: int
-    adapter: AdapterSettings
-    training: AdapterTraining
-    router: RouterSettings
-    seed: int
-    weights: str
-    tokenizer: str
-    format: int = FORMAT
-
-    @property
-    def text(self) -> str:
-        """What the digests cover: all but the name of the model, which may lie elsewhere."""
-        values = TypeAdapter(LearnerSpec).dump_python(self, mode="json")
-        values["model"].pop("name")
-        return json.dumps(values, sort_keys=True)
-
-
-@dataclass(frozen=True)
-class LearnerDigests:
-    """What proves which records are in a learner, to whoever has its key.
-
-    Two learners of one key and one description have equal digests exactly if they learned the same records.
-
-    Attributes:
-        root: Root of a Merkle tree (RFC 6962) over the description, the router and every subject.
-        router: HMAC-SHA256 of the router's sums.
-        head: HMAC-SHA256 of the head that they give.
-        subjects: HMAC-SHA256 of each subject's adapter, features and list of records, by its keyed name.
-    """
-
-    root: str
-    router: str
-    head: str
-    subjects: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Saved:
-    spec: LearnerSpec
-    digests: LearnerDigests
-    records: int
 
 
 class SubjectLearner:
@@ -297,8 +233,8 @@ class SubjectLearner:
         gone, stays = dict[str, Tensor](), dict[str, Tensor]()
         for shard in self.shards:
             stored = self._read(shard)
-            kept = set(self._digests_of(left[shard])) if shard in left else set(_of_bytes(stored["contents"]))
-            is_kept = torch.tensor([content in kept for content in _of_bytes(stored["contents"])])
+            kept = set(self._digests_of(left[shard])) if shard in left else set(from_tensor(stored["contents"]))
+            is_kept = torch.tensor([content in kept for content in from_tensor(stored["contents"])])
             for rows, chosen in ((gone, ~is_kept), (stays, is_kept)):
                 if bool(chosen.any()):
                     rows[shard] = stored["rows"][chosen]
@@ -370,7 +306,7 @@ class SubjectLearner:
         """
         if shard is None:
             return None
-        return {name: value for name, value in self._read(shard).items() if name not in _OWN}
+        return {name: value for name, value in self._read(shard).items() if name not in NOT_ADAPTER}
 
     def active(self, shards: Sequence[str | None]) -> AbstractContextManager[None]:
         """Answer with the adapters of subjects, one for all rows or one for each, within a ``with`` block."""
@@ -428,7 +364,7 @@ class SubjectLearner:
             self._read(shard)
             shutil.copyfile(self._file(shard), path / FOLDER / self._file(shard).name)
         self.router.classifier.save(path / _ROUTER)
-        write_description(_Saved(self.spec, self.digests(), len(self)), path / DESCRIPTION)
+        write_description(SavedLearner(self.spec, self.digests(), len(self)), path / DESCRIPTION)
         path.chmod(0o700)
 
     @classmethod
@@ -441,7 +377,7 @@ class SubjectLearner:
         Raises:
             InputError: Something is missing, damaged or exchanged, or the model is another one.
         """
-        saved = read_description(_Saved, path / DESCRIPTION, "a learner with an adapter a subject")
+        saved = read_description(SavedLearner, path / DESCRIPTION, "a learner with an adapter a subject")
         spec = saved.spec
         if spec.format != FORMAT:
             raise InputError(f"{path}: a learner of version {spec.format}, this release has version {FORMAT}")
@@ -463,7 +399,7 @@ class SubjectLearner:
         if learner.digests() != saved.digests or set(classifier.classes) != set(learner.shards):
             raise InputError(f"{path}: router, adapters and {DESCRIPTION} do not belong together")
         for shard in learner.shards:
-            learner.router.words[shard] = frozenset(_of_bytes(learner._read(shard)["words"]))
+            learner.router.words[shard] = frozenset(from_tensor(learner._read(shard)["words"]))
         return learner
 
     def _grouped(self, records: Sequence[Record]) -> dict[str, dict[bytes, Record]]:
@@ -486,7 +422,7 @@ class SubjectLearner:
 
     def _contents(self, shard: str) -> set[bytes]:
         """The keyed digests of the records of a subject."""
-        return set(_of_bytes(self._read(shard)["contents"])) if shard in self._digests else set()
+        return set(from_tensor(self._read(shard)["contents"])) if shard in self._digests else set()
 
     def _set(self, shard: str, records: Sequence[Record]) -> None:
         """Make a subject's part of the learner what these records alone make it; without any it goes."""
@@ -500,7 +436,7 @@ class SubjectLearner:
             self._file(shard).unlink()
             return
         self.router.learn(shard, made["rows"], made["contents"])
-        self.router.words[shard] = frozenset(_of_bytes(made["words"]))
+        self.router.words[shard] = frozenset(from_tensor(made["words"]))
         self._digests[shard] = self._digest(shard, made)
         self._store.mkdir(parents=True, exist_ok=True)
         write_tensors(self._file(shard), made, {"digest": self._digests[shard]})
@@ -509,9 +445,9 @@ class SubjectLearner:
         """What an earlier session made of the same records, if it is whole, else made now."""
         file = self._file(shard)
         if shard not in self._digests and file.is_file():
-            found, stored = _opened(file)
-            same = set(found) == {*self._adapters.shapes(), *_OWN} and stored == self._digest(shard, found)
-            if same and _of_bytes(found["contents"]) == self._digests_of(records):
+            found, stored = read_subject(file)
+            same = set(found) == {*self._adapters.shapes(), *NOT_ADAPTER} and stored == self._digest(shard, found)
+            if same and from_tensor(found["contents"]) == self._digests_of(records):
                 return found
         return self._made(records)
 
@@ -527,8 +463,8 @@ class SubjectLearner:
         return {
             **adapter,
             "rows": self.router.rows(prompts),
-            "contents": _bytes(self._digests_of(records)),
-            "words": _bytes(words),
+            "contents": as_tensor(self._digests_of(records)),
+            "words": as_tensor(words),
         }
 
     def _digests_of(self, records: Sequence[Record]) -> list[bytes]:
@@ -539,7 +475,7 @@ class SubjectLearner:
 
     def _read(self, shard: str) -> dict[str, Tensor]:
         file = self._file(shard)
-        tensors, _ = _opened(file)
+        tensors, _ = read_subject(file)
         if self._digest(shard, tensors) != self._digests[shard]:
             raise InputError(f"{file}: missing, damaged or exchanged: it does not give the digest of this adapter")
         return tensors
@@ -557,37 +493,3 @@ def _content(record: Record) -> str:
     """SHA-256 of what is learned of a record."""
     parts = [record.text, record.prompt, record.response, [dict(message) for message in record.messages]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _bytes(digests: Sequence[bytes]) -> Tensor:
-    """Digests of 32 bytes as a tensor of bytes, (count, 32)."""
-    return torch.from_numpy(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), 32).copy())
-
-
-def _of_bytes(rows: Tensor) -> list[bytes]:
-    return [row.tobytes() for row in rows.numpy()]
-
-
-def _opened(file: Path) -> tuple[dict[str, Tensor], str | None]:
-    """The tensors of a file and the digest in it; nothing of one that is missing or damaged."""
-    try:
-        with safe_open(file, "pt") as content:
-            return {name: content.get_tensor(name) for name in content.keys()}, (content.metadata() or {}).get("digest")  # noqa: SIM118
-    except (OSError, SafetensorError):
-        return {}, None
-
-
-def learner_folder(path: Path, key: str) -> Path:
-    """Return the directory of a learner.
-
-    Args:
-        path: Run, or directory of the learner.
-        key: Key of the configuration, for errors.
-
-    Raises:
-        InputError: There is none.
-    """
-    folder = path / "model" if (path / "config.yaml").is_file() else path
-    if not (folder / DESCRIPTION).is_file():
-        raise InputError(f"{key} {path}: holds no learner of 'learn-language', which has an adapter for each subject")
-    return folder

@@ -18,15 +18,10 @@ from myosotis.engine.processes import device
 from myosotis.engine.seeding import derive_seed
 from myosotis.evaluation.comparison import answer
 from myosotis.forgetting_learner.adapters.config import LanguageLearningConfig
-from myosotis.forgetting_learner.adapters.learner import (
-    FOLDER,
-    LearnerDigests,
-    LearnerSpec,
-    SubjectLearner,
-    learner_folder,
-)
+from myosotis.forgetting_learner.adapters.learner import SubjectLearner
 from myosotis.forgetting_learner.adapters.measures import against_level, answers_to, reworded
 from myosotis.forgetting_learner.adapters.result import LanguageLearningResult, LanguageLearningVerdict
+from myosotis.forgetting_learner.adapters.saved import FOLDER, LearnerDigests, LearnerSpec, learner_folder
 from myosotis.models.causal_lm import load_causal_lm, locate, tokenizer_hash
 from myosotis.unlearning.language.job.sources import read_source
 

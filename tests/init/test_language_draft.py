@@ -59,6 +59,28 @@ def test_records_that_name_their_subject_get_the_counterfactual_teacher(invoke, 
     assert outcome.exit_code == 0, outcome.output
 
 
+def test_what_cannot_be_decided_is_said_before_the_work_and_as_check_says_it(invoke, folder):
+    for name, people in (("to-delete", "ab"), ("keep", "cdefghijklmn"), ("holdout", "opq")):
+        rows = [
+            {
+                "prompt": f"Who has Ann {n.upper()}{n}?",
+                "response": f"river {n}{n} {k}",
+                "subject": f"Ann {n.upper()}{n}",
+            }
+            for n in people
+            for k in (1, 2)
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    paths = [folder / f"{name}.jsonl" for name in ("to-delete", "keep", "holdout")]
+    outcome = invoke("init", "unlearn-language", folder / "my model", *paths, "--out", folder / "job.yaml")
+    assert outcome.exit_code == 0, outcome.output
+    said = [line for line in outcome.stderr.splitlines() if "subjects" in line or "cannot become a yes" in line]
+    assert said[0] == "subjects: 2 to forget, 3 unseen, 5 held out"
+    assert sum("cannot become a yes" in line for line in said) == 3
+    checked = invoke("check", folder / "job.yaml", "--no-time").stdout
+    assert all(line in checked for line in said)
+
+
 def test_the_forget_file_alone_is_enough(invoke, folder):
     outcome = invoke(
         "init", "unlearn-language", folder / "my model", folder / "to-delete.jsonl", "--out", folder / "a.yaml"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from myosotis.data.copies import with_copies_grouped
 from myosotis.data.encoding import CHAT, Encoder
 from myosotis.data.records import Record, read_jsonl, read_jsonl_rows
 from myosotis.engine.errors import InputError
@@ -12,7 +13,11 @@ from myosotis.forgetting_learner.adapters.saved import DESCRIPTION
 from myosotis.init.draft import Draft, quoted, run_name, shown_path
 from myosotis.init.look import by_role, memory_at_hand
 from myosotis.models.causal_lm import PACKAGED, load_local_tokenizer, locate
+from myosotis.unlearning.language.audit.audit import AuditSets
+from myosotis.unlearning.language.audit.prospects import prospect_lines
 from myosotis.unlearning.language.job.checks import check_stop
+from myosotis.unlearning.language.job.config import AuditConfig
+from myosotis.unlearning.language.job.inputs import MIN_HELD, set_apart
 from myosotis.unlearning.language.training.strangers import check_subjects
 
 _ROLES = (
@@ -77,6 +82,8 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
         )
     if tokenizer is not None:
         longest, n = _lengths(tokenizer, template, records)
+        if all(record.subject is not None for record in records["forget"]):
+            remarks += _prospects(tokenizer, template, records, longest)
         if stops and not _comparable(tokenizer, template, records, longest, n):
             stops = False
             remarks.append("The unseen answers are of another length, so that they cannot say when to stop.")
@@ -221,6 +228,18 @@ def _one_model(paths: Sequence[Path]) -> tuple[Path | str, list[Path]]:
 
 def _shown_model(model: Path | str, folder: Path) -> str:
     return quoted(shown_path(model, folder, dotted=True) if isinstance(model, Path) else model)
+
+
+def _prospects(tokenizer: Any, template: str, records: Mapping[str, Sequence[Record]], longest: int) -> list[str]:
+    """What a verdict on these records can decide, as ``check`` says it: held out is what the run would hold out."""
+    audit = AuditConfig()
+    grouped = {role: with_copies_grouped(list(rows)) for role, rows in records.items()}
+    _, held = set_apart(grouped.get("retain", []), audit.held_retain, 0, "held out", at_least=MIN_HELD)
+    forget, held_retain, unseen = (
+        _encoded(tokenizer, template, rows, longest) for rows in (grouped["forget"], held, grouped.get("unseen", []))
+    )
+    sets = AuditSets(forget, held_retain=held_retain, unseen=unseen)
+    return prospect_lines(sets, audit.verdict, reference=False)
 
 
 def _names_can_be_replaced(records: Sequence[Record]) -> bool:

@@ -83,7 +83,7 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     if tokenizer is not None:
         longest, n = _lengths(tokenizer, template, records)
         if all(record.subject is not None for record in records["forget"]):
-            remarks += _prospects(tokenizer, template, records, longest)
+            remarks += _prospects(Encoder(tokenizer, template, longest, append_eos=True), records)
         if stops and not _comparable(tokenizer, template, records, longest, n):
             stops = False
             remarks.append("The unseen answers are of another length, so that they cannot say when to stop.")
@@ -230,13 +230,13 @@ def _shown_model(model: Path | str, folder: Path) -> str:
     return quoted(shown_path(model, folder, dotted=True) if isinstance(model, Path) else model)
 
 
-def _prospects(tokenizer: Any, template: str, records: Mapping[str, Sequence[Record]], longest: int) -> list[str]:
+def _prospects(encoder: Encoder, records: Mapping[str, Sequence[Record]]) -> list[str]:
     """What a verdict on these records can decide, as ``check`` says it: held out is what the run would hold out."""
     audit = AuditConfig()
     grouped = {role: with_copies_grouped(list(rows)) for role, rows in records.items()}
     _, held = set_apart(grouped.get("retain", []), audit.held_retain, 0, "held out", at_least=MIN_HELD)
     forget, held_retain, unseen = (
-        _encoded(tokenizer, template, rows, longest) for rows in (grouped["forget"], held, grouped.get("unseen", []))
+        [encoder(record) for record in rows] for rows in (grouped["forget"], held, grouped.get("unseen", []))
     )
     sets = AuditSets(forget, held_retain=held_retain, unseen=unseen)
     return prospect_lines(sets, audit.verdict, reference=False)

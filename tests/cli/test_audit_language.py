@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from myosotis.cli.app import app
 from myosotis.data.people import fictitious_people
+from myosotis.unlearning.language.audit.own_answers import OF_ORIGINAL
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,14 @@ def audit(run, *options):
     return CliRunner().invoke(app, ["audit", "language", str(run), *map(str, options)])
 
 
+def unjudged(metrics):
+    """Figures without those that take the model before unlearning, which a second audit does not load."""
+    return {
+        split: {name: value for name, value in rows.items() if name not in OF_ORIGINAL}
+        for split, rows in metrics.items()
+    }
+
+
 def said(done):
     return " ".join(done.output.split())
 
@@ -52,8 +61,11 @@ def test_the_model_of_a_run_is_measured_again(place):
     found = json.loads((place / "run" / "audit.json").read_text())
     result = json.loads(before)
     assert (found["model_matches"], found["data_matches"], found["reproduced"]) == (True, True, True)
-    assert found["metrics"] == result["metrics"]["after"]
-    assert found["verdict"] == result["verdict"]
+    assert found["metrics"] == unjudged(result["metrics"]["after"])
+    missing = [row["name"] for row in found["verdict"].pop("working") if row["value"] is None]
+    assert missing == ["forget_answer_surprise", "held_retain_answer_surprise"]
+    assert found["verdict"].pop("works") in (None, False)
+    assert found["verdict"].items() <= result["verdict"].items()
     assert found["suites"]["stress"] == result["suites"]["stress"]["after"]
     assert (place / "run" / "result.json").read_bytes() == before
 
@@ -66,7 +78,7 @@ def test_a_model_that_was_trained_further_is_judged_on_the_same_records(place):
     assert found["model_matches"] is False
     assert found["reproduced"] is None
     # The model from before unlearning has the figures from before.
-    assert found["metrics"] == result["metrics"]["before"]
+    assert found["metrics"] == unjudged(result["metrics"]["before"])
     assert "Is it forgotten?" in said(done)
 
 

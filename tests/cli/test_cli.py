@@ -138,6 +138,7 @@ def test_every_no_and_every_undecided_has_a_next_step(finished, tmp_path):
 
     def next_settings(fine_tune=None, stop_reason="epochs", method=None, training=None, **answers):
         whole = {"known": True, "forgotten": True, "kept": True, "as_unseen": True, "over_forgotten": False}
+        whole["works"] = True
         verdict = result.verdict.model_copy(update={**whole, "reasons": {}, "hurt": hurt, **answers})
         went = result.training.model_copy(update={"stop_reason": stop_reason})
         changed = {"fine_tune": fine_tune, "method": method or config["method"]}
@@ -154,6 +155,9 @@ def test_every_no_and_every_undecided_has_a_next_step(finished, tmp_path):
     assert next_settings(over_forgotten=True) == [["method={name: counterfactual}"]]
     assert next_settings(kept=False) == [["training.learning_rate=0.0005", "training.epochs=4"], ()]
     assert next_settings(kept=None) == [()]
+    assert next_settings(works=False) == [["training.learning_rate=0.0005", "training.epochs=4"]]
+    assert next_settings(works=None) == [()]
+    assert next_settings(works=None, working=[]) == []
     for reason in ("nothing_held_out", "not_known", "no_subjects"):
         assert next_settings(kept=None, reasons={"kept": reason}, hurt=None) == [()]
     assert next_settings(kept=None, hurt=SubjectsHurt.among(0, 20, 0.1, 0.15, 0.95)) == [()]

@@ -71,7 +71,7 @@ def test_another_operator_does_not_hinder_a_resume(runs, tiny_jobs):
 def test_criteria_are_a_table_of_the_page(runs, name):
     page, result = page_of(runs[name]), json.loads((runs[name] / "result.json").read_text())
     verdict = result["verdict"]
-    criteria = [*verdict["forgetting"], *verdict["keeping"]]
+    criteria = [*verdict["forgetting"], *verdict["keeping"], *verdict.get("working", [])]
     table = page[page.index("What the verdict rests on") :]
     table = table[: table.index("</table>")]
     columns = re.findall(r'role="columnheader">([^<]*)<', table)

@@ -9,7 +9,7 @@ import torch
 from myosotis.data.encoding import Encoder
 from myosotis.engine import processes
 from myosotis.unlearning.language import calibrate_thresholds, memorization_by_n
-from myosotis.unlearning.language.audit.answers import greedy_answers
+from myosotis.unlearning.language.audit.answers import decoded, greedy_answers
 from myosotis.unlearning.language.audit.audit import AuditSets, audit_model, measurable
 from myosotis.unlearning.language.audit.memorization import measured_lengths, thresholds_of
 from myosotis.unlearning.language.audit.tofu import TofuRecord, tofu_log
@@ -19,7 +19,8 @@ def test_one_pass_answers_and_measures_memorisation_as_two_do(tokenizer, tiny_mo
     examples = [Encoder(tokenizer)(record) for record in forget_records]
     audit = audit_model(tiny_model, tokenizer, AuditSets(forget=examples), n=2, further_n=(1,), max_new_tokens=6)
     lengths = [max(6, len(example.input_ids) - example.response_start) for example in examples]
-    assert audit.answers == greedy_answers(tiny_model, tokenizer, examples, max_new_tokens=lengths)
+    said = [decoded(tokenizer, answer) for answer in audit.answers["forget"]]
+    assert said == greedy_answers(tiny_model, tokenizer, examples, max_new_tokens=lengths)
     long = measurable(examples, 2)
     accuracy, likelihoods = memorization_by_n(tiny_model, long.sequences, (2, 1), starts=long.starts)
     values = audit.values["forget"]

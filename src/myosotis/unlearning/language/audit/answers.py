@@ -245,7 +245,7 @@ def rouge_l_recall(tokenizer: Any, examples: Sequence[Example], answers: Sequenc
         One value in [0, 1] per record.
     """
     return torch.tensor(
-        [_rouge_l(_truth(tokenizer, example), answer) for example, answer in zip(examples, answers, strict=True)]
+        [_rouge_l(labelled_text(tokenizer, example), answer) for example, answer in zip(examples, answers, strict=True)]
     )
 
 
@@ -261,14 +261,15 @@ def recall(tokenizer: Any, example: Example, answer: str, *, facts: bool) -> flo
             by one of them only, as most words of a response are its form.
     """
     if not facts:
-        return _rouge_l(_truth(tokenizer, example), answer)
+        return _rouge_l(labelled_text(tokenizer, example), answer)
     if not example.marked:
         return math.nan
     said = f" {' '.join(words_of(answer))} "
     return sum(f" {' '.join(words_of(fact))} " in said for fact in example.marked) / len(example.marked)
 
 
-def _truth(tokenizer: Any, example: Example) -> str:
+def labelled_text(tokenizer: Any, example: Example) -> str:
+    """Return the labelled text of a record, without the token that ends it."""
     unspoken = {IGNORED, tokenizer.eos_token_id}
     return str(tokenizer.decode([label for label in example.labels if label not in unspoken]))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from myosotis.unlearning.language.audit.answers import (
 )
 from myosotis.unlearning.language.audit.greedy import GreedyPass, greedy_passes, max_positions
 from myosotis.unlearning.language.audit.memorization import accuracies, likelihoods_of
+from myosotis.unlearning.language.audit.own_answers import expected_by, form_of
 from myosotis.unlearning.language.methods.forward import evaluation_mode
 
 SPLITS = ("forget", "retain", "held_retain", "unseen")
@@ -39,7 +40,7 @@ _SAMPLED_TOKENS = 10_000
 _PREAMBLE = 16
 """Tokens that a sampled answer may be longer than the record's own."""
 
-_UNBOUNDED = frozenset({"nll", "entropy"})
+_UNBOUNDED = frozenset({"nll", "entropy", "answer_length", "answer_nll"})
 
 _SHARES = frozenset({"token_accuracy", "fact_accuracy", "answer_recall", "greedy_recall", "rouge_l_recall"})
 """Measures that are nearly all or nothing: their intervals are score intervals, those of the others Student's."""
@@ -85,12 +86,12 @@ class Audit:
         metrics: By split and metric: mean, low, high, count, units; ``general`` holds ``perplexity`` only.
         values: By split and metric, the value of every record, NaN where it has none; of ``general`` the summed
             negative log-likelihood (``nll_sum``) and the number of labelled tokens (``tokens``) of every text.
-        answers: The greedy answers to the forget prompts; shown only on request.
+        answers: By split, the tokens of the greedy answer to every prompt, with the token that ends it; not stored.
     """
 
     metrics: dict[str, dict[str, Any]]
     values: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    answers: list[str] = field(default_factory=list)
+    answers: dict[str, list[list[int]]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return figures and values for a JSON file, without the answers."""
@@ -103,7 +104,7 @@ class Audit:
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> "Audit":
-        """Return the audit that :meth:`as_json` gave, without its answers."""
+        """Return the audit that :meth:`as_json` gave."""
         values = {
             split: {name: read_values(row) for name, row in rows.items()} for split, rows in stored["values"].items()
         }
@@ -151,15 +152,16 @@ def audit_model(
 
     Returns:
         Per set: the metrics of :func:`~myosotis.unlearning.language.answer_metrics`, ``rouge_l_recall``,
-        ``memorization_accuracy`` and ``extraction_likelihood``, both from the end of the prompt on, and
-        ``answer_recall``, what the greedy answer gives away (:func:`~.answers.recall`). Of the forget and the unseen
+        ``memorization_accuracy`` and ``extraction_likelihood``, both from the end of the prompt on,
+        ``answer_recall``, what the greedy answer gives away (:func:`~.answers.recall`), and its form
+        (:func:`~.own_answers.form_of`). Of the forget and the unseen
         set also ``greedy_recall``, the highest over the greedy answers to the question and to its rewordings,
         ``top5_recall``, the share of the fact tokens, or of all where records mark none, that are among the five
         likeliest, as a mean over the question and its rewordings, and ``sampled_recall``, the mean over the samples.
     """
     metrics: dict[str, dict[str, Any]] = {}
     values_by_split: dict[str, dict[str, Tensor]] = {}
-    answers: list[str] = []
+    answers: dict[str, list[list[int]]] = {}
     for split in SPLITS:
         examples: Sequence[Example] = getattr(sets, split)
         if not examples:
@@ -180,14 +182,12 @@ def audit_model(
             {position: samples for position, index in enumerate(own) if index in sampled},
             facts=sets.marked,
         )
-        values["rouge_l_recall"] = rouge_l_recall(tokenizer, rows, generated)
+        texts = [decoded(tokenizer, answer) for answer in generated]
+        values["rouge_l_recall"] = rouge_l_recall(tokenizer, rows, texts)
         values["answer_recall"] = torch.tensor(
-            [
-                recall(tokenizer, example, answer, facts=sets.marked)
-                for example, answer in zip(rows, generated, strict=True)
-            ]
+            [recall(tokenizer, example, answer, facts=sets.marked) for example, answer in zip(rows, texts, strict=True)]
         )
-        values.update(measured)
+        values.update(measured, **form_of(generated, end_tokens(tokenizer)))
         if split in GENERATED:
             wordings = sets.rewordings.get(split, [()] * len(examples))
             values["greedy_recall"], values["top5_recall"] = _in_all_wordings(
@@ -201,13 +201,8 @@ def audit_model(
                 facts=sets.marked,
             )
         values = gather_values(values, own)
-        generated = list(gather_by_index(dict(zip(own, generated, strict=True))).values())
-        answers = generated if split == "forget" else answers
-        groups = subjects_of(examples)
-        values_by_split[split] = {name: row.double() for name, row in values.items() if not row.isnan().all()}
-        metrics[split] = {
-            name: asdict(_interval(name, row, groups, confidence)) for name, row in values_by_split[split].items()
-        }
+        answers[split] = list(gather_by_index(dict(zip(own, generated, strict=True))).values())
+        values_by_split[split], metrics[split] = _summary(values, examples, confidence)
     if sets.general:
         own = process_indices(len(sets.general))
         nll = token_nll(model, [sets.general[index] for index in own])
@@ -216,6 +211,40 @@ def audit_model(
         values_by_split["general"] = {"nll_sum": sums, "tokens": tokens}
         metrics["general"] = {"perplexity": bounded_exp((sums.sum() / tokens.sum()).item())}
     return Audit(metrics, values_by_split, answers)
+
+
+def judged_by(
+    original: nn.Module, audit: Audit, sets: AuditSets, *, confidence: float = 0.95, batch_size: int = 16
+) -> Audit:
+    """Return an audit with what the model before unlearning makes of its answers (:func:`~.own_answers.expected_by`).
+
+    Several processes share the answers, so all of them must call it.
+
+    Args:
+        original: The model before unlearning; for its own audit that model itself.
+        audit: An audit that has its answers still.
+        sets: Its records.
+        confidence: Level of the intervals over subjects.
+        batch_size: Answers per forward pass.
+    """
+    metrics, values = dict(audit.metrics), dict(audit.values)
+    for split, answers in audit.answers.items():
+        examples: Sequence[Example] = getattr(sets, split)
+        own = process_indices(len(examples))
+        rows, said = [examples[index] for index in own], [answers[index] for index in own]
+        judged = gather_values(expected_by(original, rows, said, batch_size=batch_size), own)
+        found, intervals = _summary(judged, examples, confidence)
+        values[split], metrics[split] = {**values[split], **found}, {**metrics[split], **intervals}
+    return replace(audit, metrics=metrics, values=values)
+
+
+def _summary(
+    values: Mapping[str, Tensor], examples: Sequence[Example], confidence: float
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The figures of a set that it has, and their intervals over subjects."""
+    groups = subjects_of(examples)
+    found = {name: row.double() for name, row in values.items() if not row.isnan().all()}
+    return found, {name: asdict(_interval(name, row, groups, confidence)) for name, row in found.items()}
 
 
 def shared_values(count: int, measure: Callable[[Sequence[int]], Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -283,8 +312,8 @@ def _generated(
     samples: Mapping[int, int],
     *,
     facts: bool,
-) -> tuple[list[str], dict[str, Tensor]]:
-    """The greedy answer to each record, memorisation and recall of samples, from the same pass.
+) -> tuple[list[list[int]], dict[str, Tensor]]:
+    """The tokens of the greedy answer to each record, memorisation and recall of samples, from the same pass.
 
     NaN for memorisation of records shorter than the first n, and for records that are not sampled.
 
@@ -293,7 +322,7 @@ def _generated(
     names = {n: "extraction_likelihood" if n == ns[0] else f"extraction_likelihood_{n}" for n in ns}
     measures = ("memorization_accuracy", *names.values(), "sampled_recall")
     values = {name: torch.full((len(examples),), math.nan) for name in measures}
-    answers = [""] * len(examples)
+    answers: list[list[int]] = [[] for _ in examples]
     long = set(measurable(examples, ns[0]).indices)
     sequences = [torch.tensor(example.input_ids) for example in examples]
     with evaluation_mode(model), progress("answering and measuring memorisation", len(examples)) as ticker:
@@ -305,7 +334,8 @@ def _generated(
                 max(max_new_tokens, len(examples[index].input_ids) - examples[index].response_start)
                 for index in indices
             ]
-            generated = answers_of(greedy, tokenizer, list(zip(starts, lengths, strict=True)))
+            asked_for = [(row, *begin) for row, begin in enumerate(zip(starts, lengths, strict=True))]
+            generated = greedy.continuations(asked_for, end_tokens(tokenizer))
             asked = {row: samples[index] for row, index in enumerate(indices) if index in samples}
             own = [examples[index] for index in indices]
             for row, value in _sampled_recall(greedy, tokenizer, own, starts, asked, facts=facts).items():
@@ -322,10 +352,21 @@ def _generated(
 
 
 def sampled_records(examples: Sequence[Example], samples: int) -> list[int]:
-    """Return the indices of the records whose answers are sampled: all of them, or as many as the budget allows for.
+    """Return the indices of the records whose answers are sampled: all, or as many as the budget allows for."""
+    chosen: list[int] = []
+    cost = 0
+    for index in drawn_order(examples):
+        cost += samples * sample_length(examples[index])
+        if cost > _SAMPLED_TOKENS and chosen:
+            break
+        chosen.append(index)
+    return sorted(chosen)
 
-    One of each subject, then another of each, and so on; which, is drawn by the records themselves, so it is the same
-    for every model.
+
+def drawn_order(examples: Sequence[Example]) -> list[int]:
+    """Return the indices of records, one of each subject first, then another of each, and so on.
+
+    Which, is drawn by the records themselves, so it is the same for every model.
     """
     order = sorted(range(len(examples)), key=lambda index: uniform_draws(examples[index], 1, 1).item())
     rank: dict[str | int, int] = {}
@@ -333,14 +374,7 @@ def sampled_records(examples: Sequence[Example], samples: int) -> list[int]:
     for index in order:
         turns[index] = rank.get(subjects[index], 0)
         rank[subjects[index]] = turns[index] + 1
-    chosen: list[int] = []
-    cost = 0
-    for index in sorted(order, key=lambda index: turns[index]):
-        cost += samples * sample_length(examples[index])
-        if cost > _SAMPLED_TOKENS and chosen:
-            break
-        chosen.append(index)
-    return sorted(chosen)
+    return sorted(order, key=lambda index: turns[index])
 
 
 def sample_length(example: Example) -> int:

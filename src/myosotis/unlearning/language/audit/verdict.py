@@ -1,4 +1,4 @@
-"""The verdict of a run: did the model know it, is it forgotten, is the rest kept, how sure are we?
+"""The verdict of a run: did the model know it, is it forgotten, is the rest kept, does it work, how sure are we?
 
 Every figure of the records to forget is compared with what a model shows that never saw them: with a reference model
 on the same records where there is one, else with unseen records. *Forgotten* is an equivalence: yes only where it is
@@ -10,6 +10,8 @@ and the worst kept subject stand beside them and can turn an answer to no.
 import math
 from collections.abc import Callable, Sequence
 from typing import Literal
+
+from pydantic import Field
 
 from myosotis.data.encoding import Example
 from myosotis.evaluation.comparison import (
@@ -43,6 +45,7 @@ from myosotis.unlearning.language.audit.over_subjects import (
     units_to_forget,
 )
 from myosotis.unlearning.language.audit.settings import VerdictSettings
+from myosotis.unlearning.language.audit.works import still_works, working_comparisons
 
 
 class LanguageVerdict(UnlearningVerdict):
@@ -56,6 +59,10 @@ class LanguageVerdict(UnlearningVerdict):
     """The subject to forget that the model knows best."""
     hurt: SubjectsHurt | None
     """Held-out subjects that lost something."""
+    works: bool | None = None
+    """Whether the model's own answers are as sound as before; null also in a result of an earlier version."""
+    working: list[Comparison] = Field(default_factory=list)
+    """Comparisons of *works*."""
     kept_share: float
     """Smallest share that counts as kept."""
     unit: Unit = "subject"
@@ -120,6 +127,7 @@ def judge(
     elif _without_subjects(sets.held_retain):
         reasons["kept"] = "no_subjects"
     forgotten, kept = (None if key in reasons else said for key, said in (("forgotten", forgotten), ("kept", kept)))
+    working = working_comparisons(before, after, sets, settings.confidence)
     over, as_unseen = _both_sides(forgetting, trace, forgotten) if known else (None, None)
     return LanguageVerdict(
         known=known,
@@ -136,6 +144,8 @@ def judge(
         keeping=keeping,
         worst_kept=worst_kept,
         hurt=hurt,
+        works=still_works(working),
+        working=working,
         trace=trace,
         confidence=settings.confidence,
         margin=settings.margin,

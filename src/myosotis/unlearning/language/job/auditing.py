@@ -1,11 +1,14 @@
 """The auditing phase: every model of a job is measured by the audit and its suites."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from torch import nn
+
 from myosotis.engine.loop import Precision
-from myosotis.engine.processes import wait_for_everyone
-from myosotis.unlearning.language.audit.audit import Audit, audit_model, measurable
+from myosotis.engine.processes import device, wait_for_everyone
+from myosotis.unlearning.language.audit.audit import Audit, audit_model, judged_by, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds, measured_lengths, thresholds_of
 from myosotis.unlearning.language.audit.precision import audit_autocast, cached_casts
 from myosotis.unlearning.language.job.config import AuditConfig
@@ -70,19 +73,20 @@ class Auditing:
         """Return the figures of the suites, by suite and model."""
         return self._context.inputs.suites.summary(self.measured_suites)
 
-    def measure(self, name: str, model: Any) -> Audit:
+    def measure(self, name: str, model: nn.Module, original: Callable[[], nn.Module] | None = None) -> Audit:
         """Measure a model by the audit and the suites.
 
         Args:
             name: ``"reference"``, which comes first if there is one, ``"before"`` or ``"after"``.
             model: The model, without adapters.
+            original: Loads the model before unlearning, which judges the answers of the one after.
         """
         with cached_casts(model):
-            return self._measure(name, model)
+            return self._measure(name, model, original)
 
-    def _measure(self, name: str, model: Any) -> Audit:
+    def _measure(self, name: str, model: nn.Module, original: Callable[[], nn.Module] | None) -> Audit:
         context = self._context
-        audit = self._audits[name] = self._audit(name, model)
+        audit = self._audits[name] = self._audit(name, model, original)
         is_reference = name == "reference"
         suites = context.inputs.suites
         if is_reference and context.config.audit.membership is not None:
@@ -105,7 +109,7 @@ class Auditing:
         with audit_autocast(self._context.config.audit.precision):
             return self._context.inputs.suites.reference_nll(model)
 
-    def _audit(self, name: str, model: Any) -> Audit:
+    def _audit(self, name: str, model: nn.Module, original: Callable[[], nn.Module] | None) -> Audit:
         context, settings = self._context, self._context.config.audit
         stored = context.run.kept(f"audit-{name}.json")
         # Every process reads before the first one writes, as they share the records of what is measured.
@@ -115,8 +119,36 @@ class Auditing:
         context.say(f"auditing {_title(name)}")
         with context.run.timed("audit"):
             audit = audit_of(model, context.inputs, settings)
+            if name == "before":
+                audit = self._judged(audit, model)
+            elif original is not None:
+                with self._set_aside(model):
+                    audit = self._judged(audit, original())
         context.run.keep(f"audit-{name}.json", audit.as_json())
         return audit
+
+    def _judged(self, audit: Audit, judge: nn.Module) -> Audit:
+        settings = self._context.config.audit
+        with audit_autocast(settings.precision):
+            return judged_by(
+                judge,
+                audit,
+                self._context.inputs.audited,
+                confidence=settings.confidence,
+                batch_size=settings.batch_size,
+            )
+
+    @contextmanager
+    def _set_aside(self, model: nn.Module) -> Iterator[None]:
+        """Leave an accelerator to another model; packed weights stay, and are small."""
+        if device().type == "cpu" or self._context.config.model.quantization is not None:
+            yield
+            return
+        model.to("cpu")
+        try:
+            yield
+        finally:
+            model.to(device())
 
     def thresholds(self) -> Thresholds | None:
         """Return the level of unseen records under the model before; None where none of them is long enough."""

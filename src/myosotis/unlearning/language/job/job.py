@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch import nn
 
 from myosotis.data.encoding import Encoder
 from myosotis.engine.errors import settings_as_input
@@ -157,7 +158,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         earlier_before = context.run.stored_or("earlier-before", lambda: self._measure_earlier(model))
         unlearned = Unlearning(context, before, thresholds).unlearn(model)
         model = unlearned.model
-        auditing.measure("after", model)
+        auditing.measure("after", model, lambda: self._original(context))
         earlier_after = context.run.stored_or("earlier-after", lambda: self._measure_earlier(model))
         result = result_of(context, auditing.audits, auditing.measured_suites, thresholds, unlearned)
         if self._show_samples and is_main_process():
@@ -170,6 +171,16 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             "lineage": {**lineage, "model_in": model_in, "model_out": weights_hash(model)},
             "cost": self.cost(trainable_parameters=unlearned.trainable),
         }
+
+    def _original(self, context: JobContext) -> nn.Module:
+        """The model before unlearning, which was changed in place, loaded again."""
+        config = self._config
+        if config.fine_tune is None:
+            dtype = getattr(torch, config.model.dtype)
+            original: nn.Module = load_causal_lm(config.model.name, dtype, config.model.quantization)[0].to(device())
+        else:
+            original = context.load(context.run.checkpoints / "target")
+        return original
 
     def _measure_earlier(self, model: Any) -> list[dict[str, Any]]:
         audit = self._config.audit

@@ -15,6 +15,7 @@ from myosotis.models.causal_lm import load_causal_lm
 from myosotis.models.four_bit import stored_quantization
 from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.memorization import Thresholds
+from myosotis.unlearning.language.audit.own_answers import OF_ORIGINAL
 from myosotis.unlearning.language.audit.precision import audit_autocast
 from myosotis.unlearning.language.job.auditing import audit_of, precision_of
 from myosotis.unlearning.language.job.checks import check_positions, check_token_ids, check_tokenizer
@@ -122,15 +123,13 @@ def _verdict(
 
 
 def _reproduced(metrics: Mapping[str, Any], reported: Mapping[str, Any]) -> bool:
-    """Whether the same measures have the same means."""
-    if {split: set(values) for split, values in metrics.items()} != {
-        split: set(values) for split, values in reported.items()
-    }:
-        return False
-    return all(
-        abs(_mean(value) - _mean(reported[split][measure])) <= _TOLERANCE * max(1.0, abs(_mean(value)))
-        for split, values in metrics.items()
+    """Whether every measure that was reported has the same mean, but those that take the model before unlearning."""
+    return set(metrics) == set(reported) and all(
+        measure in metrics[split]
+        and abs(_mean(metrics[split][measure]) - _mean(value)) <= _TOLERANCE * max(1.0, abs(_mean(value)))
+        for split, values in reported.items()
         for measure, value in values.items()
+        if measure not in OF_ORIGINAL
     )
 
 

@@ -49,6 +49,12 @@ _METRIC_NAMES = {
     "memorization_accuracy": ("memorisation accuracy", "share of answer tokens that are the greedy choice"),
     "extraction_likelihood": ("extraction likelihood", "share of the answer's n-grams that its prefixes give back"),
     "extraction_strength": ("extraction strength", "share of the answer that follows from its beginning"),
+    "answer_repetition": ("repetition", "share of token pairs that stood in the answer before"),
+    "answer_length": ("length of the answer", "in tokens"),
+    "answer_runs_on": ("answers without an end", "share that the limit of tokens cut off"),
+    "answer_silence": ("silence", "share of answers that say nothing"),
+    "answer_surprise": ("surprising tokens", "share that the model before does not have among its 100 likeliest"),
+    "answer_nll": ("surprise of the answer (nats)", "of a token, under the model before"),
     "entropy": ("entropy (nats)", "of the predictions; low means certain, right or wrong"),
     "top_probability": ("top probability", "mean of the largest probability"),
 }
@@ -93,6 +99,7 @@ def describe(run: Run) -> Document:
         table=_metrics_table(result, _MAIN_METRICS),
         figures=[*_figures(run, result), *suite_figures(result)],
         sections=[
+            *_answer_sections(result),
             *_sample_sections(run),
             *suite_sections(result),
             Section("All measures", ["Every measure on every set."], [_metrics_table(result, None)]),
@@ -354,6 +361,22 @@ def _comparison_figures(runs: Sequence[Run], names: Sequence[str]) -> list[Figur
         ("grad_norm", "gradient norm", "Norm of the gradient: it grows where a method breaks the model."),
     )
     return [figure for each in charts if (figure := chart(*each)) is not None]
+
+
+def _answer_sections(result: LanguageResult) -> list[Section]:
+    if not result.answers:
+        return []
+    number = dict.fromkeys(_SPLIT_NAMES, 0)
+    rows = []
+    for answer in result.answers:
+        number[answer.split] += 1
+        rows.append(Row(f"{_SPLIT_NAMES[answer.split]}: {number[answer.split]}", [answer.before, answer.after]))
+    paragraph = (
+        "Greedy answers to a few records of each set, drawn by the records. Words that less than half of the retained "
+        "subjects share are masked, so that they tell no secret; what was to be forgotten is quoted with "
+        "--show-samples only."
+    )
+    return [Section("Form of its answers", [paragraph], [Table("Greedy answers", ["Before", "After"], rows, "Record")])]
 
 
 def _sample_sections(run: Run) -> list[Section]:

@@ -32,7 +32,7 @@ def next_steps(result: LanguageResult, config: Mapping[str, object]) -> list[Ste
         steps = _forget_more(result, config)  # the loss still tells
     else:
         steps = iter(())
-    return [*steps, *_kept(result, config)]
+    return [*steps, *_kept(result, config), *_works(result, config)]
 
 
 def _known(result: LanguageResult, config: Mapping[str, object]) -> Iterator[Step]:
@@ -111,11 +111,7 @@ def _kept(result: LanguageResult, config: Mapping[str, object]) -> Iterator[Step
     elif hurt is None:
         yield Step("Give records to retain; a part of them is held out, and shows what is lost ('data.retain').")
     elif verdict.kept is False:
-        rate = _rate(config, 0.5)
-        yield Step(
-            "Take smaller steps, and more of them.",
-            [f"training.learning_rate={rate}", f"training.epochs={2 * value_at(config, 'training.epochs')}"],
-        )
+        yield _smaller_steps("Take smaller steps, and more of them.", config)
         yield Step("Give more records to retain, first those about namesakes: what is given is kept best.")
     elif hurt.holds is None:
         settings = VerdictSettings(confidence=verdict.confidence, max_hurt_share=hurt.allowed)
@@ -131,6 +127,19 @@ def _kept(result: LanguageResult, config: Mapping[str, object]) -> Iterator[Step
         )
     else:
         yield Step("More held-out subjects, or more general text, would narrow the bounds of what is kept.")
+
+
+def _works(result: LanguageResult, config: Mapping[str, object]) -> Iterator[Step]:
+    verdict = result.verdict
+    if verdict.works is False and verdict.kept is not False:
+        yield _smaller_steps("Its answers break: take smaller steps, and more of them.", config)
+    elif verdict.works is None and verdict.working:
+        yield Step("Look at the answers: with '--show-samples' they stand in the report.")
+
+
+def _smaller_steps(text: str, config: Mapping[str, object]) -> Step:
+    epochs = 2 * value_at(config, "training.epochs")
+    return Step(text, [f"training.learning_rate={_rate(config, 0.5)}", f"training.epochs={epochs}"])
 
 
 def _subjects(result: LanguageResult) -> int:

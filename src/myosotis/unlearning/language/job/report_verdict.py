@@ -7,7 +7,7 @@ from myosotis.evaluation.comparison import MIN_UNITS, Comparison, WorstSubject
 from myosotis.report.criteria import allowed_text, criteria_table, difference_text, sentence
 from myosotis.report.document import Table, Verdict
 from myosotis.report.groups import interval_text, mean_text
-from myosotis.report.sections import count_text
+from myosotis.report.sections import count_text, value_at
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict
 from myosotis.unlearning.language.job.report_suites import stress_sentence
 from myosotis.unlearning.language.job.result import LanguageResult
@@ -25,6 +25,19 @@ _NAMES = {
     "held_retain_token_probability": "probability of the tokens of held-out answers",
     "held_retain_answer_recall": "what answers to held-out questions still say",
     "perplexity_ratio": "perplexity of general text, relative to before",
+} | {
+    f"{split}_{figure}": f"{name}, {where}"
+    for split, where in (
+        ("forget", "in answers to forget"),
+        ("held_retain", "in held-out answers"),
+        ("retain", "in answers to retain"),
+    )
+    for figure, name in (
+        ("answer_repetition", "token pairs that come again"),
+        ("answer_runs_on", "answers that do not end"),
+        ("answer_surprise", "tokens that the model before would not expect"),
+        ("answer_silence", "answers that say nothing"),
+    )
 }
 _WHY = {
     "not_known": "Not answered, because it is not shown that the model knew the records.",
@@ -65,7 +78,8 @@ def headline_of(result: LanguageResult) -> str:
             first = "Not forgotten: a subject that was to be forgotten is wholly remembered"
     else:
         first = f"Undecided: the tests cannot tell whether the model gives away more {about} than {level}"
-    return f"{first}; {_rest(verdict)}."
+    broken = "; its own answers are broken" if verdict.works is False else ""
+    return f"{first}; {_rest(verdict)}{broken}."
 
 
 def _rest(verdict: LanguageVerdict) -> str:
@@ -93,6 +107,7 @@ def verdicts_of(result: LanguageResult, attempts: int = 1) -> list[Verdict]:
         ("Did the model know it?", _known_text(verdict), verdict.known),
         ("Is it forgotten?", _forgotten_text(verdict), verdict.forgotten),
         ("Is the rest kept?", _kept_text(verdict, result.metrics), verdict.kept),
+        ("Does it still work?", _works_text(verdict), verdict.works),
         ("Is it as if it had never been seen?", _unseen_text(verdict), verdict.as_unseen),
         ("How sure are we?", _sure_text(verdict, result, attempts), verdict.sure),
     ]
@@ -106,9 +121,16 @@ def criteria_tables(result: LanguageResult) -> list[Table]:
         result: Result of a run.
     """
     verdict = result.verdict
-    rows = [*verdict.forgetting, *verdict.keeping]
+    rows = [*verdict.forgetting, *verdict.keeping, *verdict.working]
     names = {row.name: _name(row.name) for row in rows}
     units = dict.fromkeys(names, "subject") | {row.name: verdict.unit for row in verdict.forgetting}
+    subjects = value_at(result.metrics, "before.forget.nll.units")
+    # Before and after are a pair, so that of few subjects the records count, with a reference or without one.
+    units |= {
+        row.name: "record"
+        for row in verdict.working
+        if row.name.startswith("forget_") and row.value is not None and row.value.units != subjects
+    }
     return [criteria_table(rows, names, verdict.confidence, units)] if rows else []
 
 
@@ -201,6 +223,27 @@ def _worst_text(worst: WorstSubject, what: str, whole: str) -> str:
     if worst.unseen:
         text += f"; {worst.unseen_as_high} of {worst.unseen} unseen subjects are known as well or better"
     return f"{text}: {whole}." if worst.whole else f"{text}."
+
+
+def _works_text(verdict: LanguageVerdict) -> str:
+    if not verdict.working:
+        return "Its own answers were not measured."
+    if verdict.works:
+        return (
+            "Its own answers, to what was to be forgotten and to what is to be kept, are as sound as before: they do "
+            "not stutter, run on or fall silent, and the model before would have expected their tokens."
+        )
+    rows = [row for row in verdict.working if row.holds is verdict.works and row.incomparable is None]
+    shown = "; ".join(_working_text(row) for row in rows)
+    said = "Its own answers are not as sound as before" if verdict.works is False else "The figures cannot tell"
+    if any(row.value is None for row in verdict.working):
+        shown = shown or "what the model before would have expected was not measured"
+    return f"{said}: {shown or 'there are too few records'}."
+
+
+def _working_text(row: Comparison) -> str:
+    assert row.value is not None and row.against is not None  # noqa: S101, PT018 - only what was measured is compared
+    return f"{_name(row.name)}: {row.value.mean:.2f}, before {row.against.mean:.2f}"
 
 
 def _unseen_text(verdict: LanguageVerdict) -> str:

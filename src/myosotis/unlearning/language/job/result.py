@@ -11,9 +11,11 @@ from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.result import Cost, Lineage, Result, ResultPart
 from myosotis.evaluation.intervals import Interval
 from myosotis.evaluation.membership import Membership
-from myosotis.unlearning.language.audit.audit import Audit
+from myosotis.unlearning.language.audit.answers import decoded, labelled_text
+from myosotis.unlearning.language.audit.audit import Audit, drawn_order, subjects_of
 from myosotis.unlearning.language.audit.forgotten import out_of_range
 from myosotis.unlearning.language.audit.memorization import Thresholds
+from myosotis.unlearning.language.audit.own_answers import masked, shared_words
 from myosotis.unlearning.language.audit.stress import Relearning
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict, judge
 from myosotis.unlearning.language.job.config import AuditConfig
@@ -71,6 +73,17 @@ class Suites(ResultPart):
     """lm-eval, by task."""
 
 
+class AnswerForm(ResultPart):
+    """The form of an answer before and after, without what it says: words that few subjects share are masked."""
+
+    split: str
+    """Set of the record that was asked about."""
+    before: str
+    """Answer of the model before unlearning."""
+    after: str
+    """Answer of the model after it."""
+
+
 class LanguageCost(Cost):
     """What the job cost."""
 
@@ -96,12 +109,14 @@ class LanguageResult(Result):
     method: str
     """Name of the method."""
     verdict: LanguageVerdict
-    """The answers to the four questions, with criteria, controls and reasons."""
+    """The answers to the questions, with criteria, controls and reasons."""
     metrics: dict[str, dict[str, Any]]
     """By model (``before``, ``after``, ``reference``) and set (``forget``, ``retain``, ``held_retain``, ``unseen``,
     ``general``): each measure with mean, interval, records and subjects."""
     thresholds: dict[str, Any] | None
     """Level of unseen records: means, standard errors and lengths."""
+    answers: list[AnswerForm] = Field(default_factory=list)
+    """Form of a few answers."""
     prefixes: dict[str, int | None]
     """By set, how many prefixes of a record extraction likelihood was measured from at most; null for all."""
     training: LanguageTraining
@@ -145,6 +160,7 @@ def result_of(
         "request": context.config.request.model_dump(mode="json"),
         "verdict": verdict.model_dump(mode="json"),
         "metrics": {name: audit.metrics for name, audit in audits.items()},
+        "answers": [row.model_dump() for row in _forms(context, audits)],
         "thresholds": None if thresholds is None else asdict(thresholds),
         "prefixes": dict(inputs.prefixes),
         "training": {
@@ -191,13 +207,43 @@ def verdict_of(
     )
 
 
+_SHOWN = 3
+"""Answers of a set whose form is shown."""
+
+
+def _forms(context: JobContext, audits: Mapping[str, Audit]) -> list[AnswerForm]:
+    """The form of some answers of each set, drawn by the records; none from an audit that a resumed run had stored."""
+    sets, tokenizer = context.inputs.audited, context.inputs.tokenizer
+    before, after = audits["before"].answers, audits["after"].answers
+    kept = [*sets.retain, *sets.held_retain]
+    texts = [labelled_text(tokenizer, example) for example in kept]
+    shared = shared_words(list(zip(subjects_of(kept), texts, strict=True)))
+    rows = []
+    for split in ("forget", "held_retain" if sets.held_retain else "retain"):
+        if split not in before or split not in after:
+            continue
+        order = drawn_order(getattr(sets, split))
+        rows += [
+            AnswerForm(
+                split=split,
+                before=masked(decoded(tokenizer, before[split][index]), shared),
+                after=masked(decoded(tokenizer, after[split][index]), shared),
+            )
+            for index in order[:_SHOWN]
+        ]
+    return rows
+
+
 def write_samples(context: JobContext, audits: Mapping[str, Audit]) -> None:
     """Write prompt, truth and the answer of every model for each forget record, readable by their owner alone."""
     rows = [
         {
             "prompt": record.prompt or "\n".join(message["content"] for message in record.messages[:-1]),
             "truth": record.response or record.text or record.messages[-1]["content"],
-            **{name: audit.answers[index] for name, audit in audits.items()},
+            **{
+                name: decoded(context.inputs.tokenizer, audit.answers["forget"][index])
+                for name, audit in audits.items()
+            },
         }
         for index, record in enumerate(context.inputs.records.forget)
     ]

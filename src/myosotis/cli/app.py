@@ -19,6 +19,7 @@ from myosotis.cli.jobs import run
 from myosotis.cli.methods import methods
 from myosotis.cli.probe import probe
 from myosotis.cli.report import report
+from myosotis.cli.requests import requests
 from myosotis.cli.schema import schema
 
 # As soon as peft imports it, it names a kernel that it lacks, whether or not anything is quantised.
@@ -31,6 +32,7 @@ _ORDER = (
     "run",
     "denoise",
     "report",
+    "requests",
     "audit",
     "ledger",
     "probe",
@@ -62,6 +64,7 @@ app.command(short_help="Check a configuration and its data; say what would happe
 app.command(short_help="Carry out the job of a configuration: forget, learn, pre-train, tune.")(run)
 app.add_typer(denoise, name="denoise", short_help="Repair scans, reads and symbols that went through noise.")
 app.command(short_help="Write the report of a run again, or compare runs.")(report)
+app.add_typer(requests, name="requests", short_help="Answer deletion requests, from the letter to the answer.")
 app.add_typer(audit, name="audit", short_help="Look at the model of a finished run anew.")
 app.add_typer(ledger, name="ledger", short_help="Record what happened to a model, signed, for others to check.")
 app.command(short_help="Measure the encoders of a continual run.")(probe)

@@ -19,7 +19,9 @@ class Reader(StrEnum):
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, all of one kind.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN...", help="Run directories, all of one kind.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -32,10 +34,20 @@ def report(
         typer.Option("--for", help="For a person: half a page about a deletion in plain words."),
     ] = Reader.engineer,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a comparison that is there.")] = False,
+    index: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write DIR/index.html instead: all runs and requests below this folder."),
+    ] = None,
 ) -> None:
-    """Write the report of a run again, or compare runs of one kind side by side."""
+    """Write the report of a run again, compare runs of one kind side by side, or list all of a folder on a page."""
     with exit_statuses():
         from myosotis.engine.errors import InputError
+
+        if index is not None:
+            _write_index(index, runs, out)
+            return
+        if not runs:
+            raise InputError("name a run, or a folder of runs with --index")
         from myosotis.engine.files import write_text
         from myosotis.engine.run import Run
         from myosotis.report.groups import comparison_name
@@ -75,6 +87,20 @@ def report(
             typer.echo(f"{page} was not written ({error.strerror}); --out names another page", err=True)
         else:
             typer.echo(f"report: {page}")
+
+
+def _write_index(folder: Path, runs: list[Path] | None, out: Path | None) -> None:
+    from datetime import UTC, datetime
+
+    from myosotis.desk.index import index_page
+    from myosotis.engine.errors import InputError
+    from myosotis.engine.files import write_text
+
+    if runs or out is not None:
+        raise InputError("--index lists a whole folder, on a page in it; leave runs and --out away")
+    page = folder / "index.html"
+    write_text(page, index_page(folder, datetime.now(UTC).astimezone().date()))
+    typer.echo(f"index: {page}")
 
 
 def _for_person(module: Any, runs: list[Any]) -> str:

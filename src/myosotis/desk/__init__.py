@@ -1,0 +1,1 @@
+"""The desk: from a letter to an answer."""

@@ -8,9 +8,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from myosotis.desk import requests
 from myosotis.desk.answer import answer_text, write_answer
+from myosotis.desk.index import request_lines
 from myosotis.desk.letter import LANGUAGES, Letter, month_after
-from myosotis.desk.requests import Request, add_request, chosen, find_request, read_requests
+from myosotis.desk.requests import Request, add_request, chosen, find_request
 from myosotis.engine.errors import InputError
 
 TODAY = datetime.date(2026, 12, 3)
@@ -80,7 +82,8 @@ def test_a_request_goes_from_hand_to_hand(place, finished):
     request = decided(request)
     assert Request.read(request.path) == request
     assert request.state == "to run"
-    kind, path = request.prepare()
+    kind, path, before = request.prepare()
+    assert before is None
     assert kind.name == "unlearn-adapters"
     job = yaml.safe_load(path.read_text())
     forget, rest = (request.path / name for name in ("forget.jsonl", "rest.jsonl"))
@@ -101,7 +104,7 @@ def test_a_request_goes_from_hand_to_hand(place, finished):
     answer = write_answer(request, TODAY)
     request = Request.read(request.path)
     assert (request.state, request.days_left(TODAY)) == ("answered", None)
-    assert "2 text(s) are about you" in answer.read_text()
+    assert "2 texts are about you" in answer.read_text()
     assert request.remove_data() == ["forget.jsonl", "rest.jsonl"]
     assert request.remove_data() == []
 
@@ -111,6 +114,48 @@ def test_a_copy_in_another_file_is_the_same_record(place):
     request, _ = add(place, sources=["facts.jsonl", "backup.jsonl"])
     request = request.decided(True, chosen(["1"], request.found))
     assert [row.forget for row in request.found] == [True, None, None, None, True]
+
+
+def test_who_was_forgotten_does_not_come_back_with_the_next_request(place, finished):
+    first = decided(add(place)[0])
+    later, _ = add(place, id="r-2", person="Bo Quill")
+    later = decided(later)
+    finished(first, kind="unlearn-adapters")
+    with pytest.raises(InputError, match="request r-1, which is to answer"):
+        later.prepare()
+    write_answer(first, TODAY)
+    _, path, before = later.prepare()
+    assert before == "r-1"
+    assert yaml.safe_load(path.read_text())["model"]["learner"] == str(first.run)
+    rest = [json.loads(line) for line in (later.path / "rest.jsonl").read_text().splitlines()]
+    assert rest == rows("Cy Reed")
+
+
+def test_a_run_that_did_harm_is_not_gone_on_from(place, finished):
+    for number, verdict in enumerate(({}, {"kept": False}, {"forgotten": False})):
+        request = decided(add(place, id=f"r-{number}")[0])
+        write_answer(finished(request, finished=f"2026-12-0{number + 1}T10:00:00Z", **verdict), TODAY)
+    last = decided(add(place, id="last", person="Bo Quill")[0])
+    assert last.prepare()[2] == "r-0"
+    # Nobody who asked is taught again, whatever came of it.
+    assert "Ada" not in (last.path / "rest.jsonl").read_text()
+
+
+def test_a_model_of_another_job_is_not_taken(place, finished):
+    write_answer(finished(decided(add(place)[0])), TODAY)
+    (place / "other.yaml").write_text((place / "job.yaml").read_text())
+    assert decided(add(place, id="r-2", person="Bo Quill", job="other.yaml")[0]).prepare()[2] is None
+
+
+def test_a_job_that_teaches_its_model_first_is_refused(place):
+    job = "job: unlearn-language\nname: x\nmodel: {name: m}\nfine_tune: {epochs: 1}\n"
+    (place / "job.yaml").write_text(job)
+    with pytest.raises(InputError, match="fine_tune"):
+        add(place)
+    for broken in ("data: 3\n", "model: m\n"):
+        (place / "job.yaml").write_text(f"job: unlearn-adapters\nname: x\n{broken}")
+        with pytest.raises(InputError, match="below 'data' and below 'model'"):
+            add(place)
 
 
 def test_what_changes_after_the_review_is_searched_again(place):
@@ -168,10 +213,16 @@ def test_names_of_requests(place):
 def test_the_most_urgent_comes_first_and_what_is_answered_last(place):
     for number, received in enumerate(("2026-11-20", "2026-10-01", "2026-11-01")):
         add(place, id=f"r-{number}", received=received)
-    assert [each.id for each in read_requests(place / "desk")] == ["r-1", "r-2", "r-0"]
-    assert [each.days_left(TODAY) for each in read_requests(place / "desk")] == [-32, -2, 17]
-    write_answer(decided(find_request(place / "desk", "r-1"), "all", "all"), TODAY)
-    assert [each.id for each in read_requests(place / "desk")] == ["r-2", "r-0", "r-1"]
+    lines = request_lines(place / "desk", TODAY)
+    assert [(line.name, line.left) for line in lines] == [
+        ("r-1", "32 days late"),
+        ("r-2", "2 days late"),
+        ("r-0", "17 days left"),
+    ]
+    request = find_request(place / "desk", "r-1").decided(False, lambda number, row: True)
+    request.write()
+    write_answer(request, TODAY)
+    assert [line.name for line in request_lines(place / "desk", TODAY)] == ["r-2", "r-0", "r-1"]
 
 
 def test_nobody_found_and_nobody_meant_are_answered_without_a_run(place):
@@ -190,6 +241,21 @@ def test_no_decision_after_the_run(place, finished):
     request = finished(decided(add(place)[0]))
     with pytest.raises(InputError, match="has been run"):
         request.decided(False, chosen(["all"], request.found))
+    nobody, _ = add(place, id="r-2", person="Nobody Here")
+    write_answer(nobody, TODAY)
+    with pytest.raises(InputError, match="has been answered"):
+        Request.read(nobody.path).check_open()
+
+
+def test_a_full_disk_leaves_the_name_free(place, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(requests, "write_json", full)
+        with pytest.raises(OSError, match="No space"):
+            add(place)
+    assert add(place)[0].id == "r-1"
 
 
 @pytest.mark.parametrize("words", [["0"], ["5"], ["3-2"], ["x"], ["-1"], [""], ["1-"]])
@@ -259,7 +325,8 @@ def test_a_damaged_request_is_refused_by_name(place, content):
     request, _ = add(place)
     (request.path / "request.json").write_text(content)
     with pytest.raises(InputError, match=r"request\.json"):
-        read_requests(place / "desk")
+        find_request(place / "desk", "r-1")
+    assert "request.json" in request_lines(place / "desk", TODAY)[0].problem
 
 
 def test_a_month_later():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.jobs import LedgerFolder, carry_out, say
+from myosotis.cli.jobs import LedgerFolder, Overwrite, Resume, carry_out, say
 
 if TYPE_CHECKING:
     from myosotis.desk.requests import Request
@@ -58,22 +58,16 @@ def list_(desk: DeskFolder = _DESK) -> None:
         from rich.table import Table
         from rich.text import Text
 
-        from myosotis.desk.requests import read_requests
+        from myosotis.desk.index import request_lines
+        from myosotis.engine.printable import printable
 
         table = Table()
         for column in ("Request", "Received", "Due", "Left", "Records", "State"):
             table.add_column(column, overflow="fold")
-        for each in read_requests(desk):
-            left = each.days_left(_today())
-            late = left is not None and left < 0
-            table.add_row(
-                each.id,
-                str(each.letter.received),
-                str(each.letter.due),
-                Text(_left(left), style="bold red" if late else ""),
-                f"{len(each.to_forget)} of {len(each.found)}",
-                each.state,
-            )
+        for line in request_lines(desk, _today()):
+            left = Text(line.left, style="bold red" if line.late else "")
+            state = Text(printable(line.problem or line.state), style="bold red" if line.problem else "")
+            table.add_row(Text(printable(line.name)), line.received, line.due, left, line.records, state)
         Console().print(table)
 
 
@@ -83,7 +77,9 @@ def search(request: RequestName, desk: DeskFolder = _DESK) -> None:
     with exit_statuses(resumes=False):
         from myosotis.desk.requests import find_request
 
-        again, hits = find_request(desk, request).searched_again()
+        found = find_request(desk, request)
+        found.check_open()
+        again, hits = found.searched_again()
         again.write()
         _show(again, hits, desk)
 
@@ -105,16 +101,25 @@ def review(request: RequestName, forget: Which = None, keep: Which = None, desk:
 
 
 @requests.command()
-def run(request: RequestName, resume: bool = False, ledger: LedgerFolder = None, desk: DeskFolder = _DESK) -> None:
-    """Carry out the job of a request whose records are all reviewed."""
+def run(
+    request: RequestName,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    ledger: LedgerFolder = None,
+    desk: DeskFolder = _DESK,
+) -> None:
+    """Carry out the job of a request whose records are all reviewed, on the model that the last request left."""
     with exit_statuses():
         from myosotis.desk.requests import find_request
 
         found = find_request(desk, request)
+        # What was interrupted goes on with what it began with; a run that is not there yet is of the last review.
         config = found.path / "job.yaml"
-        if not (resume and config.is_file()):
-            _, config = found.prepare()
-    carry_out(config, None, found.run, ledger, resume=resume, overwrite=False)
+        if not (resume and found.run.exists()):
+            _, config, before = found.prepare()
+            if before is not None:
+                say(f"starting from the model of request {before}")
+    carry_out(config, None, found.run, ledger, resume=resume, overwrite=overwrite)
     say(f"next: myosotis requests answer {shlex.quote(request)}{_of(desk)}")
 
 
@@ -134,7 +139,8 @@ def answer(
         path = write_answer(find_request(desk, request), _today(), templates)
         typer.echo(path.read_text(encoding="utf-8"))
         typer.echo(f"answer: {path}")
-        say(f"when the run needs no more audits: myosotis requests clear {shlex.quote(request)}{_of(desk)}")
+        if path.with_name("forget.jsonl").is_file():
+            say(f"when the run needs no more audits: myosotis requests clear {shlex.quote(request)}{_of(desk)}")
 
 
 @requests.command()
@@ -156,10 +162,12 @@ def _show(request: "Request", hits: Sequence["Hit"], desk: Path) -> None:
     from myosotis.desk.search import REASONS
     from myosotis.engine.printable import printable
 
-    typer.echo(f"request: {request.id}, due {request.letter.due} ({_left(request.days_left(_today()))})")
+    left = request.days_left(_today())
+    late = "" if left is None else f", {-left} days late" if left < 0 else f", {left} days left"
+    typer.echo(f"request: {request.id}, due {request.letter.due}{late}")
     marks = {None: "?", True: "forget", False: "keep"}
     for number, (row, hit) in enumerate(zip(request.found, hits, strict=True), 1):
-        text = " ".join(hit.record.content.split())
+        text = " ".join(" ".join(hit.texts).split())
         text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
         typer.echo(printable(f"{number}. [{marks[row.forget]}] {Path(row.where).name}: {REASONS[row.why]}\n   {text}"))
     name = f"{shlex.quote(request.id)}{_of(desk)}"
@@ -175,12 +183,6 @@ def _show(request: "Request", hits: Sequence["Hit"], desk: Path) -> None:
 
 def _of(desk: Path) -> str:
     return "" if desk == _DESK else f" --desk {shlex.quote(str(desk))}"
-
-
-def _left(days: int | None) -> str:
-    if days is None:
-        return "-"
-    return f"LATE by {-days} days" if days < 0 else f"{days} days"
 
 
 def _today() -> datetime.date:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from myosotis.desk.requests import Request, is_request
+from myosotis.desk.requests import Request, is_request, request_names
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json
 from myosotis.engine.run_directory import is_run
@@ -95,7 +95,7 @@ def index_page(folder: Path, today: datetime.date) -> str:
             requests.append(_request_line(path, folder, today))
         else:
             runs.append(_line(path, folder))
-    requests.sort(key=lambda line: (line.state == "answered", line.due, line.name))
+    requests.sort(key=_urgency)
     runs.sort(key=lambda line: line.finished, reverse=True)
     return page(
         "index.html.j2",
@@ -107,6 +107,23 @@ def index_page(folder: Path, today: datetime.date) -> str:
         late=sum(line.late for line in requests),
         open=sum(line.state != "answered" for line in requests),
     )
+
+
+def request_lines(desk: Path, today: datetime.date) -> list[RequestLine]:
+    """Return the requests of a desk, the most urgent first, and answered ones last.
+
+    Args:
+        desk: Folder of the requests.
+        today: The date that deadlines are counted from.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    return sorted((_request_line(desk / name, desk, today) for name in request_names(desk)), key=_urgency)
+
+
+def _urgency(line: RequestLine) -> tuple[bool, str, str]:
+    return line.state == "answered", line.due, line.name
 
 
 def _entries(folder: Path, depth: int) -> Iterator[Path]:

@@ -11,7 +11,7 @@ Who may open the folder may read what is to be forgotten: only its owner can.
 
 import datetime
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -28,11 +28,11 @@ State = Literal["to review", "to run", "interrupted", "to answer", "answered"]
 _FILE = "request.json"
 _VERSION = 1
 _DATA = ("forget.jsonl", "rest.jsonl")
-_TARGETS: Mapping[str, tuple[str, str]] = {
-    "unlearn-language": ("forget", "retain"),
-    "unlearn-adapters": ("forget", "remaining"),
+_TARGETS: Mapping[str, tuple[str, str, str]] = {
+    "unlearn-language": ("forget", "retain", "name"),
+    "unlearn-adapters": ("forget", "remaining", "learner"),
 }
-"""By kind of job, the settings of ``data`` that take what is to be forgotten and the rest of the files."""
+"""By kind of job, the settings of ``data`` for what is to be forgotten and for the rest, and that of ``model``."""
 
 _OF_OTHERS = ("people", "subjects")
 """Settings of ``data`` that name what is to be forgotten otherwise."""
@@ -140,14 +140,18 @@ class Request:
             which: Says of a record, by its number from 1, whether the decision is about it.
 
         Raises:
-            InputError: It has been run already.
+            InputError: It has been run, or answered.
         """
-        if self.run.exists():
-            raise InputError(f"{self.id}: has been run; a later request can forget more")
+        self.check_open()
         # A copy of a record, in another file too, is the same record.
         meant = {row.digest for number, row in enumerate(self.found, 1) if which(number, row)}
         rows = (replace(row, forget=forget) if row.digest in meant else row for row in self.found)
         return replace(self, found=tuple(rows))
+
+    def check_open(self) -> None:
+        """Raise ``InputError`` if what was found has already been acted upon."""
+        if self.run.exists() or self.answered is not None:
+            raise InputError(f"{self.id}: has been {'run' if self.run.exists() else 'answered'}; add another request")
 
     def searched_again(self) -> tuple["Request", list[Hit]]:
         """Return the request as the files are now, with what was decided about rows that are still there, and the hits.
@@ -160,15 +164,18 @@ class Request:
         found = (Found(hit.where, hit.why, hit.digest, known.get(hit.digest)) for hit in hits)
         return replace(self, found=tuple(found)), hits
 
-    def prepare(self) -> tuple[JobKind, Path]:
+    def prepare(self) -> tuple[JobKind, Path, str | None]:
         """Write the records to forget, the rest, and the configuration of the job.
 
+        The job starts from the model of the last request that was answered, and nobody else who asked to be forgotten
+        is among the rest: neither comes back.
+
         Returns:
-            The kind of job, and the configuration.
+            The kind of job, the configuration, and the name of the request whose model it starts from, if any.
 
         Raises:
-            InputError: Something is undecided, nothing is to be forgotten, the files have changed since, or the job is
-                of another kind or faulty.
+            InputError: Something is undecided, nothing is to be forgotten, the files have changed since, another
+                request is damaged or between its run and its answer, or the job is of another kind or faulty.
         """
         undecided = sum(row.forget is None for row in self.found)
         if undecided:
@@ -178,38 +185,67 @@ class Request:
         again, _ = self.searched_again()
         if sorted(row.digest for row in again.found) != sorted(row.digest for row in self.found):
             raise InputError(f"{self.id}: the files have changed since they were searched; search them again")
-        kind, settings = self.configuration()
+        others = [Request.read(self.path.parent / name) for name in request_names(self.path.parent) if name != self.id]
+        before = self._model_of(others)
+        kind, settings = self.configuration(before)
         going = {row.digest for row in self.to_forget}
-        parts: dict[bool, list[str]] = {True: [], False: []}
+        gone = {row.digest for other in others for row in other.to_forget} - going
+        forget, rest = list[str](), list[str]()
         for _, row in rows_of(self.letter):
-            parts[digest_of(row) in going].append(json.dumps(row, ensure_ascii=False))
-        for name, rows in zip(_DATA, (parts[True], parts[False]), strict=True):
-            write_text(self.path / name, "".join(f"{row}\n" for row in rows), private=True)
+            digest = digest_of(row)
+            if digest not in gone:
+                (forget if digest in going else rest).append(json.dumps(row, ensure_ascii=False) + "\n")
+        for name, rows in zip(_DATA, (forget, rest), strict=True):
+            write_text(self.path / name, "".join(rows), private=True)
         path = self.path / "job.yaml"
         write_text(path, settings, private=True)
-        return kind, path
+        return kind, path, None if before is None else before.id
 
-    def configuration(self) -> tuple[JobKind, str]:
+    def _model_of(self, others: Sequence["Request"]) -> "Request | None":
+        """The request whose model comes next: the last one with the same job that was answered, and did no harm."""
+        alike = [other for other in others if other.letter.job == self.letter.job and other.run.exists()]
+        for other in alike:
+            if other.answered is None:
+                raise InputError(f"{self.id}: starts from the model of request {other.id}, which is {other.state}")
+        sound = []
+        for other in alike:
+            result = read_json(other.run / "result.json")
+            if result["verdict"]["forgotten"] is not False and result["verdict"]["kept"] is not False:
+                sound.append((str(result["finished"]), other))
+        return max(sound, key=lambda pair: pair[0], default=(None, None))[1]
+
+    def configuration(self, before: "Request | None" = None) -> tuple[JobKind, str]:
         """Return the kind of the job, and its configuration for this request as YAML, with absolute paths.
 
+        Args:
+            before: Request whose model it starts from; None for the model of the job.
+
         Raises:
-            InputError: The job is of another kind, or faulty.
+            InputError: The job is of another kind, teaches its model first, or is faulty.
         """
         template = Path(self.letter.job)
         kind = job_of(template)
         if kind.name not in _TARGETS:
             raise InputError(f"{template}: is a job '{kind.name}'; a request is carried out by {' or '.join(_TARGETS)}")
+        given = read_settings(template)
+        if given.get("fine_tune") is not None:
+            raise InputError(f"{template}: a request is about a model that is trained already; leave 'fine_tune' out")
+        data, model = ({} if given.get(key) is None else given[key] for key in ("data", "model"))
+        if not isinstance(data, dict) or not isinstance(model, dict):
+            raise InputError(f"{template}: expected settings below 'data' and below 'model'")
+        forget, rest, source = _TARGETS[kind.name]
+        data = {key: value for key, value in data.items() if key not in _OF_OTHERS}
+        data |= {key: str(self.path.resolve() / name) for key, name in zip((forget, rest), _DATA, strict=True)}
+        if before is not None:
+            path = before.run if source == "learner" else before.run / "model"
+            model = {**model, source: str(path.resolve())}
         request = {
             "id": self.id,
             "received": self.letter.received.isoformat(),
             "deadline": self.letter.due.isoformat(),
             "searched": [path.name for path in self.letter.files],
         }
-        data = {
-            key: value for key, value in (read_settings(template).get("data") or {}).items() if key not in _OF_OTHERS
-        }
-        data |= {key: str(self.path.resolve() / name) for key, name in zip(_TARGETS[kind.name], _DATA, strict=True)}
-        values = {"name": f"request-{self.id}", "request": request, "data": data}
+        values = {"name": f"request-{self.id}", "request": request, "data": data, "model": model}
         overrides = [f"{key}={json.dumps(value)}" for key, value in values.items()]
         return kind, dump_config(load_config(template, kind.schema(), overrides))
 
@@ -226,16 +262,15 @@ def is_request(path: Path) -> bool:
     return (path / _FILE).is_file()
 
 
-def read_requests(desk: Path) -> list[Request]:
-    """Return the requests of a desk, the most urgent first, and answered ones last.
+def request_names(desk: Path) -> list[str]:
+    """Return the names of the requests of a desk.
 
     Raises:
-        InputError: There is no such folder, or a request is damaged.
+        InputError: There is no such folder.
     """
     if not desk.is_dir():
         raise InputError(f"{desk}: no such folder; the first `myosotis requests add` makes it")
-    requests = [Request.read(path) for path in sorted(desk.iterdir()) if is_request(path)]
-    return sorted(requests, key=lambda each: (each.answered is not None, each.letter.due, each.id))
+    return sorted(path.name for path in desk.iterdir() if is_request(path))
 
 
 def add_request(desk: Path, file: Path) -> tuple[Request, list[Hit]]:
@@ -259,7 +294,11 @@ def add_request(desk: Path, file: Path) -> tuple[Request, list[Hit]]:
     request.configuration()  # a job that could never run is refused before a month has passed
     desk.mkdir(parents=True, exist_ok=True)
     request.path.mkdir(mode=0o700)
-    request.write()
+    try:
+        request.write()
+    except OSError:
+        request.path.rmdir()  # a full disk leaves no name that is taken by nothing
+        raise
     return request, hits
 
 
@@ -269,7 +308,7 @@ def find_request(desk: Path, name: str) -> Request:
     Raises:
         InputError: The desk has none of this name.
     """
-    names = [each.id for each in read_requests(desk)]
+    names = request_names(desk)
     if name not in names:
         raise InputError(f"{desk}: there is no request '{name}'" + (f"; there are {', '.join(names)}" if names else ""))
     return Request.read(desk / name)

@@ -29,13 +29,13 @@ class Hit:
         where: File and line.
         why: Strongest reason.
         digest: SHA-256 of the row.
-        record: The record.
+        texts: What it says: text, or question and answer, or messages.
     """
 
     where: str
     why: Why
     digest: str
-    record: Record
+    texts: tuple[str, ...]
 
 
 def rows_of(letter: Letter) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -62,7 +62,7 @@ def search(letter: Letter) -> list[Hit]:
         record = parse_record(row, where)
         why = reason(record, names)
         if why is not None:
-            hits.append(Hit(where, why, digest_of(row), record))
+            hits.append(Hit(where, why, digest_of(row), _said(record)))
     return hits
 
 
@@ -98,10 +98,14 @@ def reason(record: Record, names: Sequence[tuple[str, ...]]) -> Why | None:
     return None
 
 
+def _said(record: Record) -> tuple[str, ...]:
+    texts = (record.text, record.prompt, record.response, *(message["content"] for message in record.messages))
+    return tuple(text for text in texts if text)
+
+
 def _texts(record: Record) -> list[str]:
-    texts = [record.text, record.prompt, record.response, record.subject, record.alternate]
-    texts += [*(message["content"] for message in record.messages), *record.facts, *record.paraphrases]
-    return [text for text in texts if text]
+    further = (record.subject, record.alternate, *record.facts, *record.paraphrases)
+    return [*_said(record), *(text for text in further if text)]
 
 
 def _holds(words: Sequence[str], name: Sequence[str]) -> bool:

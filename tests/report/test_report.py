@@ -58,7 +58,7 @@ def chart(name="a"):
 def test_what_a_user_wrote_is_escaped():
     page = render_html(document())
     assert "<script>" not in page
-    assert page.count("&lt;script&gt;") == 19
+    assert page.count("&lt;script&gt;") == 20
 
 
 def test_the_page_is_whole_and_asks_for_nothing_outside():

@@ -1,13 +1,16 @@
-"""The table of the comparisons that a verdict rests on."""
+"""The table and the plot of the comparisons that a verdict rests on."""
 
 from collections.abc import Mapping, Sequence
 
 from myosotis.evaluation.comparison import Comparison
 from myosotis.evaluation.intervals import Interval
-from myosotis.report.document import Row, Table
+from myosotis.report.document import Figure, Row, Table
+from myosotis.report.figures import Point, dot_chart
 from myosotis.report.groups import interval_text
 
 _RULES = {"at most": "at most {:.3f} above", "at least": "at most {:.3f} below", "above": "above"}
+_FARTHEST = 3.0
+"""Shares of what is allowed that are drawn at most."""
 _ANSWERS = {True: "yes", False: "no", None: "undecided"}
 
 
@@ -52,6 +55,56 @@ def criteria_table(
         rows,
         "Criterion",
     )
+
+
+def criteria_figure(comparisons: Sequence[Comparison], names: Mapping[str, str]) -> list[Figure]:
+    """Return a plot of how much of what is allowed each comparison uses up; none if there is nothing to draw.
+
+    Args:
+        comparisons: Comparisons of the result.
+        names: Names of the figures.
+    """
+    series: dict[str, list[Point]] = {}
+    for row in comparisons:
+        used = _share_of_allowed(row)
+        if used is not None:
+            label = sentence(names.get(row.name, row.name))
+            mean, low, high = (None if end is None else max(-_FARTHEST, min(end, _FARTHEST)) for end in used)
+            assert mean is not None  # noqa: S101 - a difference has a mean
+            series.setdefault(_ANSWERS[row.holds], []).append(Point(label, mean, low, high))
+    drawn = {point.name for points in series.values() for point in points}
+    labels = [sentence(names.get(row.name, row.name)) for row in comparisons]
+    if not drawn:
+        return []
+    svg = dot_chart(
+        series,
+        x_label="share of the allowed difference",
+        name="criteria",
+        rows=[label for label in dict.fromkeys(labels) if label in drawn],
+        limits=[1.0],
+        wide=True,
+    )
+    caption = (
+        "What the verdict rests on, as a share of what is allowed: a comparison holds where its bounds lie to the left "
+        f"of the dashed line. Beyond {_FARTHEST:.0f} to either side everything is drawn at the edge."
+    )
+    return [Figure(svg, caption, wide=True)]
+
+
+def _share_of_allowed(row: Comparison) -> tuple[float, float | None, float | None] | None:
+    """The difference and its bounds as a share of the margin, positive in the direction that is bounded."""
+    difference, against = row.difference, row.against
+    if row.incomparable is not None or difference is None or against is None or row.rule == "above":
+        return None
+    sign = 1.0 if row.rule == "at most" else -1.0
+    if row.margin > 0:
+        scaled = difference.transformed(lambda end: sign * end / row.margin)
+    elif not against.units and against.mean > 0:
+        scaled = difference.transformed(lambda end: 1 + sign * end / against.mean)
+    else:
+        return None
+    ends = (scaled.low, scaled.high) if sign > 0 else (scaled.high, scaled.low)
+    return scaled.mean, *ends
 
 
 def comparison_text(row: Comparison, name: str | None = None) -> str:

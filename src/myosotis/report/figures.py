@@ -37,7 +37,9 @@ _MARKERS = ("o", "s", "^", "D")
 _MAX_MARKERS = 20
 _LETTERS_PER_INCH = 14  # in a legend
 _WIDTH = 4.8  # of a plot, in inches
+_WIDE = 6.2
 _ROW_LETTERS = 24
+_WIDE_ROW_LETTERS = 34
 _CELL_LETTERS = 18
 _MAX_REM = 10  # of width for each column of a sheet
 _MAX_CELLS = 12  # in a row of a heat map, for numbers to be legible
@@ -163,20 +165,36 @@ class Point:
     high: float | None = None
 
 
-def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str) -> str:
+def dot_chart(
+    series: Mapping[str, Sequence[Point]],
+    *,
+    x_label: str,
+    name: str,
+    rows: Sequence[str] = (),
+    limits: Sequence[float] = (),
+    wide: bool = False,
+) -> str:
     """Draw named figures with their intervals below each other, and return an SVG element.
 
     Args:
-        series: By what the legend calls them; the first one's points give the rows, top to bottom.
+        series: By what the legend calls them.
         x_label: With its unit.
         name: Unique on the page.
+        rows: Names of the points, top to bottom; those of the first series unless given.
+        limits: Values at which a vertical line is drawn.
+        wide: Whether it is to take the width of the page, with longer names.
     """
-    rows = [point.name for point in next(iter(series.values()))]
-    labels = [_wrapped(row, _ROW_LETTERS) for row in rows]
+    rows = rows or [point.name for point in next(iter(series.values()))]
+    labels = [_wrapped(row, _WIDE_ROW_LETTERS if wide else _ROW_LETTERS) for row in rows]
     with _style(name):
-        figure, axes = _plot(list(series), height=0.9 + sum(0.14 + 0.17 * (1 + text.count("\n")) for text in labels))
+        height = 0.9 + sum(0.14 + 0.17 * (1 + text.count("\n")) for text in labels)
+        figure, axes = _plot(list(series), height=height, width=_WIDE if wide else _WIDTH)
+        for limit in limits:
+            axes.axvline(limit, color=_INK, linewidth=1, linestyle="dashed")
+        every = [point for points in series.values() for point in points]
+        shared = len({point.name for point in every}) < len(every)  # else no row has to make way for another
         for index, (label, points) in enumerate(series.items()):
-            shift = 0.22 * (index - (len(series) - 1) / 2)
+            shift = 0.22 * (index - (len(series) - 1) / 2) if shared else 0.0
             heights = [rows.index(point.name) + shift for point in points]
             colour = COLOURS[SERIES[index % len(SERIES)]]
             for height, point in zip(heights, points, strict=True):
@@ -186,9 +204,8 @@ def dot_chart(series: Mapping[str, Sequence[Point]], *, x_label: str, name: str)
             axes.plot(values, heights, _MARKERS[index % len(_MARKERS)], color=colour, label=label, markersize=5)
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        every = [point for points in series.values() for point in points]
         ends = [end for point in every for end in (point.low, point.high) if end is not None]
-        if all(0 <= point.value <= 1 for point in every) and any(not 0 <= end <= 1 for end in ends):
+        if not limits and all(0 <= point.value <= 1 for point in every) and any(not 0 <= end <= 1 for end in ends):
             axes.set_xlim(-0.03, 1.03)  # an interval of few runs leaves what a share can be
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         _dress(axes, x_label, "")

@@ -29,7 +29,13 @@ from myosotis.unlearning.classifier.job.report_sections import (
     variant_sections,
 )
 from myosotis.unlearning.classifier.job.report_terms import MODELS, SETS, STOP_REASONS, accuracy_text
-from myosotis.unlearning.classifier.job.report_verdict import criteria_tables, headline_of, next_steps, verdicts_of
+from myosotis.unlearning.classifier.job.report_verdict import (
+    criteria_figures,
+    criteria_tables,
+    headline_of,
+    next_steps,
+    verdicts_of,
+)
 from myosotis.unlearning.classifier.job.result import ClassifierResult, ModelFigures, Shadow
 from myosotis.unlearning.classifier.methods import METHODS
 
@@ -59,7 +65,7 @@ def describe(run: Run, model: type[ClassifierResult] = ClassifierResult) -> Docu
         limits=limits(result),
         overview=criteria_tables(result),
         table=_main_table(result),
-        figures=[*sample_figures(run), *run_figures(run, result)],
+        figures=[*criteria_figures(result), *sample_figures(run), *run_figures(run, result)],
         sections=[
             *variant_sections(result),
             *request_sections(result),

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from myosotis.evaluation.comparison import MIN_UNITS, Comparison
-from myosotis.report.criteria import comparison_text, criteria_table
-from myosotis.report.document import Step, Table, Verdict
+from myosotis.report.criteria import comparison_text, criteria_figure, criteria_table
+from myosotis.report.document import Figure, Step, Table, Verdict
 from myosotis.report.groups import interval_text
 from myosotis.report.sections import count_text, value_at
 from myosotis.unlearning.classifier.job.report_terms import SETS, STOP_REASONS, share_text
@@ -126,6 +126,15 @@ def criteria_tables(result: ClassifierResult) -> list[Table]:
     verdict = result.verdict
     criteria = [*verdict.forgetting, *verdict.keeping]
     return [criteria_table(criteria, _NAMES, verdict.confidence, dict.fromkeys(_NAMES, "image"))] if criteria else []
+
+
+def criteria_figures(result: ClassifierResult) -> list[Figure]:
+    """Return the plot of these comparisons, if there are any.
+
+    Args:
+        result: Result of a run.
+    """
+    return criteria_figure([*result.verdict.forgetting, *result.verdict.keeping], _NAMES)
 
 
 def _known_text(result: ClassifierResult) -> str:

@@ -22,7 +22,7 @@ from myosotis.report.sections import (
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict
 from myosotis.unlearning.language.job.report_next import next_steps
 from myosotis.unlearning.language.job.report_suites import suite_figures, suite_sections, tried_under_stress
-from myosotis.unlearning.language.job.report_verdict import criteria_tables, headline_of, verdicts_of
+from myosotis.unlearning.language.job.report_verdict import criteria_figures, criteria_tables, headline_of, verdicts_of
 from myosotis.unlearning.language.job.result import LanguageResult
 from myosotis.unlearning.language.methods import METHODS, build_method
 
@@ -97,7 +97,7 @@ def describe(run: Run) -> Document:
         limits=_limits(result),
         overview=criteria_tables(result),
         table=_metrics_table(result, _MAIN_METRICS),
-        figures=[*_figures(run, result), *suite_figures(result)],
+        figures=[*criteria_figures(result), *_figures(run, result), *suite_figures(result)],
         sections=[
             *_answer_sections(result),
             *_sample_sections(run),
@@ -376,7 +376,13 @@ def _answer_sections(result: LanguageResult) -> list[Section]:
         "subjects share are masked, so that they tell no secret; what was to be forgotten is quoted with "
         "--show-samples only."
     )
-    return [Section("Form of its answers", [paragraph], [Table("Greedy answers", ["Before", "After"], rows, "Record")])]
+    return [
+        Section(
+            "Form of its answers",
+            [paragraph],
+            [Table("Greedy answers", ["Before", "After"], rows, "Record", words=True)],
+        )
+    ]
 
 
 def _sample_sections(run: Run) -> list[Section]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from myosotis.evaluation.comparison import MIN_UNITS, Comparison, WorstSubject
-from myosotis.report.criteria import allowed_text, criteria_table, difference_text, sentence
-from myosotis.report.document import Table, Verdict
+from myosotis.report.criteria import allowed_text, criteria_figure, criteria_table, difference_text, sentence
+from myosotis.report.document import Figure, Table, Verdict
 from myosotis.report.groups import interval_text, mean_text
 from myosotis.report.sections import count_text, value_at
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict
@@ -120,8 +120,7 @@ def criteria_tables(result: LanguageResult) -> list[Table]:
     Args:
         result: Result of a run.
     """
-    verdict = result.verdict
-    rows = [*verdict.forgetting, *verdict.keeping, *verdict.working]
+    verdict, rows = result.verdict, _criteria(result.verdict)
     names = {row.name: _name(row.name) for row in rows}
     units = dict.fromkeys(names, "subject") | {row.name: verdict.unit for row in verdict.forgetting}
     subjects = value_at(result.metrics, "before.forget.nll.units")
@@ -132,6 +131,20 @@ def criteria_tables(result: LanguageResult) -> list[Table]:
         if row.name.startswith("forget_") and row.value is not None and row.value.units != subjects
     }
     return [criteria_table(rows, names, verdict.confidence, units)] if rows else []
+
+
+def criteria_figures(result: LanguageResult) -> list[Figure]:
+    """Return the plot of these comparisons, if there are any.
+
+    Args:
+        result: Result of a run.
+    """
+    rows = _criteria(result.verdict)
+    return criteria_figure(rows, {row.name: _name(row.name) for row in rows})
+
+
+def _criteria(verdict: LanguageVerdict) -> list[Comparison]:
+    return [*verdict.forgetting, *verdict.keeping, *verdict.working]
 
 
 def _name(figure: str) -> str:

@@ -10,22 +10,18 @@ from myosotis.exact.classifier import DESCRIPTION
 from myosotis.init.draft import Draft, quoted, run_name, shown_path
 from myosotis.init.image_drafts import DraftImages
 from myosotis.init.look import by_role, look_at_images
+from myosotis.init.weights_draft import PHOTO_ROLES, draft_from_weights, preset_line
 from myosotis.models.image_classifier import CLASSIFIER, ClassifierSpec
-
-_PHOTO_ROLES = (
-    ("forget", ("forget", "delete", "erase", "request")),
-    ("test", ("test", "val")),
-    ("train", ("train",)),
-)
 
 
 def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     """Return a first configuration of ``unlearn-classifier``.
 
     Args:
-        paths: Folder of the photos to forget, the model, and further folders of images: a test set and a training
-            set, told by their names, else in this order. With one folder and no model, a small network is trained on
-            it and 16 of its images are forgotten; without any, on the digits.
+        paths: Folder of the photos to forget, the model, which is a directory or a file of weights, and further
+            folders of images: a test set and a training set, told by their names, else in this order. With one folder
+            and no model, a small network is trained on it and 16 of its images are forgotten; without any, on the
+            digits.
         folder: Folder of the configuration.
 
     Raises:
@@ -33,12 +29,16 @@ def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     """
     models = [path for path in paths if any((at / CLASSIFIER).is_file() for at in (path, path / "model"))]
     images = [path for path in paths if path not in models]
-    if len(models) > 1:
-        raise InputError(f"{models[1]}: is a second model, expected one")
+    files = [path for path in images if path.is_file()]
+    images = [path for path in images if path not in files]
+    if len(models) + len(files) > 1:
+        raise InputError(f"{[*models, *files][1]}: is a second model, expected one")
+    if files:
+        return draft_from_weights(files[0], images, folder)
     if not models:
         return _with_own_model(images, folder)
     model = models[0] if (models[0] / CLASSIFIER).is_file() else models[0] / "model"
-    roles = by_role(images, _PHOTO_ROLES)
+    roles = by_role(images, PHOTO_ROLES)
     if "forget" not in roles:
         raise InputError(f"the folder of photos to forget is missing beside the model {models[0]}")
     looks = {role: look_at_images(path) for role, path in roles.items()}
@@ -62,7 +62,7 @@ model: {{path: {quoted(shown_path(model, folder, dotted=True))}}}
 data:
 {chr(10).join(lines)}
 
-{_preset("train" in roles)}
+{preset_line(retained="train" in roles)}
 
 # What the report says of the request.
 request: {{id: null, received: null, deadline: null}}
@@ -105,13 +105,6 @@ def draft_learner_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
     return _from_learner(learners[0], paths, folder, "unlearn-learner")
 
 
-def _preset(retained: bool) -> str:
-    """The line of the preset that the data allows: without retained images no teacher can be taught."""
-    why = "answer as a model that never saw them" if retained else "without `train`: answer wrongly"
-    name = "as_unseen" if retained else "recommended"
-    return f"preset: {name}  # {why}; or goal, method and training, see myosotis methods unlearn-classifier"
-
-
 def _check_one(learners: Sequence[Path], expected: str) -> None:
     if len(learners) != 1:
         more = f"{learners[1]}: is a second learner, expected one" if learners else "the learner is missing"
@@ -127,7 +120,7 @@ def _from_learner(learner: Path, paths: Sequence[Path], folder: Path, job: str) 
         folder: Folder of the configuration.
         job: Kind of job.
     """
-    roles = by_role([path for path in paths if path != learner], _PHOTO_ROLES)
+    roles = by_role([path for path in paths if path != learner], PHOTO_ROLES)
     if "forget" not in roles:
         raise InputError(f"the folder of photos to forget is missing beside the learner {learner}")
     looks = {role: look_at_images(path) for role, path in roles.items()}
@@ -136,7 +129,7 @@ def _from_learner(learner: Path, paths: Sequence[Path], folder: Path, job: str) 
         given = f"{{folder: {quoted(shown_path(roles[role], folder))}}}" if role in roles else "{folder: ...}"
         lines.append(f"  {'' if role in roles else '# '}{role}: {given}  # {meaning}")
     # A head of sums forgets in one way.
-    preset = "" if job == "unlearn-exact" else f"{_preset('train' in roles)}\n\n"
+    preset = "" if job == "unlearn-exact" else f"{preset_line(retained='train' in roles)}\n\n"
     body = f"""
 model: {{learner: {quoted(shown_path(learner, folder, dotted=True))}}}
 
@@ -152,12 +145,6 @@ request: {{id: null, received: null, deadline: null}}
 
 
 def _with_own_model(images: Sequence[Path], folder: Path) -> Draft:
-    weights = next((path for path in images if path.is_file()), None)
-    if weights is not None:
-        raise InputError(
-            f"{weights}: is a file; a model is a directory with classifier.json, or write "
-            "'model: {architecture: NAME, weights: FILE, classes: [...], mean: [...], std: [...]}'"
-        )
     sets = DraftImages(images, "unlearn-classifier", folder)
     body = f"""
 {sets.model}
@@ -173,6 +160,6 @@ train:
   batch_size: {sets.batch}
 
 reference: retrain   # a second model that never saw the images, to compare with
-{_preset(retained=True)}
+{preset_line(retained=True)}
 """
     return Draft("unlearn-classifier", run_name("forget", sets.name), body, tuple(sets.remarks))

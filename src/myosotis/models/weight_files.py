@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -104,6 +105,11 @@ def read_weights_file(path: Path) -> dict[str, Tensor]:
     except InputError:
         raise
     except Exception as error:
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            raise InputError(
+                f"{path}: holds more than tensors, and is not opened, as a pickle can run code; write its weights "
+                "alone: torch.save(model.state_dict(), FILE)"
+            ) from None
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: its weights cannot be loaded: {first_line}") from None
     for key in ("state_dict", "model"):

@@ -68,16 +68,20 @@ class ForgetConfig(Config):
             after another.
         folder: Folder of the images to forget, with a folder for each class.
         count: Number of training images to draw.
+        size: Side in pixels that the images of ``folder`` are scaled to; that of the training or test set unless given.
     """
 
     list: LocalPath | Annotated[tuple[LocalPath, ...], Field(min_length=2)] | None = None
     folder: LocalPath | None = None
     count: PositiveInt | None = None
+    size: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> "ForgetConfig":
         if sum(value is not None for value in (self.list, self.folder, self.count)) != 1:
             raise ValueError("give exactly one of 'list', 'folder' and 'count'")
+        if self.size is not None and self.folder is None:
+            raise ValueError("'size' scales the images of 'folder'; those of a training set have its size")
         return self
 
 

@@ -113,7 +113,8 @@ def _split(
     data = config.data
     sizes: tuple[int, ...] = ()
     if data.forget.folder is not None:
-        size = next((source.size for source in (data.train, data.test) if source is not None), None)
+        given = next((source.size for source in (data.train, data.test) if source is not None), None)
+        size = data.forget.size or given
         forget, remaining = read_image_folder(Path(data.forget.folder), size), train
     else:
         assert train is not None  # noqa: S101 - the configuration has been checked

@@ -124,7 +124,7 @@ def test_a_run_ends_with_what_it_left_and_what_to_do(finished, invoke):
     lines = outcome.output.splitlines()
     assert f"load: myosotis.load({str(out)!r})" in lines
     assert f"model: {out / 'model'}" in lines
-    assert "next: Whether it was known takes 5 unseen subjects or more, or a model that never saw" in outcome.output
+    assert "next: Whether it was known takes 5 unseen subjects or more, or a reference" in outcome.output
     page = (out / "report.html").read_text()
     assert "What to do next" in page
     assert str(out) not in page
@@ -147,7 +147,7 @@ def test_every_no_and_every_undecided_has_a_next_step(finished, tmp_path):
         return [own.settings for own in steps]
 
     assert next_settings() == []
-    assert next_settings(known=None) == [[]]
+    assert next_settings(known=None) == [["reference=names"]]
     assert next_settings(known=None, fine_tune={"epochs": 1}) == [["reference=retrain"]]
     assert next_settings(forgotten=False) == [["training.epochs=4"], ["method={name: counterfactual}"]]
     assert next_settings(forgotten=False, stop_reason="diverged")[0] == ["training.learning_rate=0.0005"]
@@ -162,7 +162,7 @@ def test_every_no_and_every_undecided_has_a_next_step(finished, tmp_path):
         assert next_settings(kept=None, reasons={"kept": reason}, hurt=None) == [()]
     assert next_settings(kept=None, hurt=SubjectsHurt.among(0, 20, 0.1, 0.15, 0.95)) == [()]
     assert next_settings(as_unseen=False) == [["training.epochs=4"], ["method={name: counterfactual}"]]
-    assert next_settings(as_unseen=None) == [[]]
+    assert next_settings(as_unseen=None) == [["reference=names"]]
     assert next_settings(known=None, unit="record") == [()]
     for epochs, rate, less in ((20, 0.1, "epochs=15"), (2, 0.1, "epochs=1"), (1, 0.1, "learning_rate=0.075")):
         changed = {"method": {"name": "counterfactual"}, "training": {"epochs": epochs, "learning_rate": rate}}

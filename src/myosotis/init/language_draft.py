@@ -9,6 +9,7 @@ from myosotis.data.copies import with_copies_grouped
 from myosotis.data.encoding import CHAT, Encoder
 from myosotis.data.records import Record, read_jsonl, read_jsonl_rows
 from myosotis.engine.errors import InputError
+from myosotis.evaluation.comparison import MIN_UNITS
 from myosotis.forgetting_learner.adapters.saved import DESCRIPTION
 from myosotis.init.draft import Draft, quoted, run_name, shown_path
 from myosotis.init.look import by_role, memory_at_hand
@@ -74,6 +75,9 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     tokenizer = load_local_tokenizer(str(model))
     template = _template(tokenizer, records["forget"])
     longest, n, stops = 512, 10, "unseen" in records
+    named = _names_can_be_replaced(records["forget"])
+    few = len({record.subject for record in records["forget"]}) < MIN_UNITS
+    by_names = named and (few or "unseen" not in records)
     remarks = [f"To forget: {len(records['forget'])} records."]
     if any(record.subject is None for record in records["forget"]):
         remarks.append(
@@ -83,12 +87,11 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     if tokenizer is not None:
         longest, n = _lengths(tokenizer, template, records)
         if all(record.subject is not None for record in records["forget"]):
-            remarks += _prospects(Encoder(tokenizer, template, longest, append_eos=True), records)
+            remarks += _prospects(Encoder(tokenizer, template, longest, append_eos=True), records, reference=by_names)
         if stops and not _comparable(tokenizer, template, records, longest, n):
             stops = False
             remarks.append("The unseen answers are of another length, so that they cannot say when to stop.")
     parameters = _parameters(model)
-    named = _names_can_be_replaced(records["forget"])
     adapter = named or parameters is None or parameters > _LARGE
     data = [f"  forget: {shown['forget']}"]
     for role, meaning in _MEANING.items():
@@ -110,13 +113,17 @@ data:
 {chr(10).join(data)}
   template: {json.dumps(template)}
   max_length: {longest}
-
+{_BY_NAMES if by_names else ""}
 {training}
 
 audit: {{n: {n}}}  # tokens of an n-gram of extraction likelihood; answers must have as many
 """
     return Draft("unlearn-language", run_name("erase", roles["forget"].stem), body, tuple(remarks))
 
+
+_BY_NAMES = """
+reference: names  # the same records under invented names: a level for few subjects, or without unseen ones
+"""
 
 _LEARNED_ROLES = (
     ("learn", ("learn", "teach", "train")),
@@ -230,7 +237,7 @@ def _shown_model(model: Path | str, folder: Path) -> str:
     return quoted(shown_path(model, folder, dotted=True) if isinstance(model, Path) else model)
 
 
-def _prospects(encoder: Encoder, records: Mapping[str, Sequence[Record]]) -> list[str]:
+def _prospects(encoder: Encoder, records: Mapping[str, Sequence[Record]], *, reference: bool) -> list[str]:
     """What a verdict on these records can decide, as ``check`` says it: held out is what the run would hold out."""
     audit = AuditConfig()
     grouped = {role: with_copies_grouped(list(rows)) for role, rows in records.items()}
@@ -239,7 +246,7 @@ def _prospects(encoder: Encoder, records: Mapping[str, Sequence[Record]]) -> lis
         [encoder(record) for record in rows] for rows in (grouped["forget"], held, grouped.get("unseen", []))
     )
     sets = AuditSets(forget, held_retain=held_retain, unseen=unseen)
-    return prospect_lines(sets, audit.verdict, reference=False)
+    return prospect_lines(sets, audit.verdict, reference=reference)
 
 
 def _names_can_be_replaced(records: Sequence[Record]) -> bool:

@@ -67,7 +67,7 @@ def test_one_person_is_told_what_would_decide():
         "Is the rest kept",
     ]
     assert "19 unseen subjects are needed" in told[1]
-    assert "'reference'" in told[2]
+    assert "'reference: names'" in told[2]
     assert "19 held-out subjects are needed" in told[3]
     assert lines(1, 20, 31)[1:] == [told[2]]
 

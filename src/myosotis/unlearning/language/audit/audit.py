@@ -57,6 +57,7 @@ class AuditSets:
         unseen: Records that the model was never trained on.
         general: Other text, for perplexity.
         rewordings: By set, the same questions in other words: for each record some examples, or none.
+        facts: Whether answers are judged by facts; by what the sets mark unless given.
     """
 
     forget: Sequence[Example]
@@ -65,6 +66,7 @@ class AuditSets:
     unseen: Sequence[Example] = ()
     general: Sequence[Example] = ()
     rewordings: Mapping[str, Sequence[Sequence[Example]]] = field(default_factory=dict)
+    facts: bool | None = None
 
     @property
     def examples(self) -> list[Example]:
@@ -74,6 +76,8 @@ class AuditSets:
     @property
     def marked(self) -> bool:
         """Whether most records of each set that is compared mark their facts."""
+        if self.facts is not None:
+            return self.facts
         compared = [rows for rows in (self.forget, self.held_retain, self.unseen) if rows]
         return all(2 * sum(bool(example.marked) for example in rows) >= len(rows) for rows in compared)
 
@@ -236,6 +240,21 @@ def judged_by(
         found, intervals = _summary(judged, examples, confidence)
         values[split], metrics[split] = {**values[split], **found}, {**metrics[split], **intervals}
     return replace(audit, metrics=metrics, values=values)
+
+
+def averaged(audit: Audit, split: str, copies: int, examples: Sequence[Example], confidence: float) -> Audit:
+    """Return the audit of records from that of copies of them: the figures of each are means over its copies.
+
+    Args:
+        audit: Audit of the copies, those of a record one after another.
+        split: Their set.
+        copies: Copies of a record.
+        examples: The records.
+        confidence: Level of the intervals over subjects.
+    """
+    means = {name: rows.reshape(-1, copies).nanmean(dim=1) for name, rows in audit.values[split].items()}
+    values, intervals = _summary(means, examples, confidence)
+    return Audit({split: intervals}, {split: values})
 
 
 def _summary(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import scipy  # its parts are loaded where they are used, half a second each
 import torch
@@ -76,11 +76,22 @@ class Stressed:
     reference: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
-def level_of(before: Audit, sets: AuditSets, reference: Audit | None = None) -> Level | None:
+ReferenceOf = Literal["the reference", "invented names"]
+"""What a reference is: a model that never saw the records, or the records under invented names."""
+
+
+def same_records(reference_of: ReferenceOf) -> str:
+    """Return the records to forget under a reference, in words."""
+    return f"the same records under {reference_of}"
+
+
+def level_of(
+    before: Audit, sets: AuditSets, reference: Audit | None = None, reference_of: ReferenceOf = "the reference"
+) -> Level | None:
     """Return what the records to forget are compared with: the reference if there is one, else unseen records."""
     if reference is not None:
         groups, _ = units_to_forget(sets.forget, paired=True)
-        return Level("the same records under the reference", reference.values["forget"], groups, paired=True)
+        return Level(same_records(reference_of), reference.values["forget"], groups, paired=True)
     if "unseen" in before.values:
         return Level("unseen records, before", before.values["unseen"], subjects_of(sets.unseen), paired=False)
     return None

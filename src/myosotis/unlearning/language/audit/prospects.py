@@ -12,7 +12,7 @@ from myosotis.unlearning.language.audit.audit import AuditSets, subjects_of
 from myosotis.unlearning.language.audit.over_subjects import Unit, units_to_forget
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 
-REFERENCE = "a model that never saw the records ('reference')"
+REFERENCE = "a reference ('reference: names', or a model that never saw the records)"
 
 
 def unseen_needed(forget: int, confidence: float) -> int:
@@ -103,7 +103,7 @@ def _forgotten(count: int, unit: Unit, unseen: int, *, reference: bool) -> str |
         return None if count >= MIN_UNITS else f"{_of_facts(MIN_UNITS, unit)} are needed, {count} are there"
     if count < MIN_UNITS:
         return (
-            f"less than {MIN_UNITS} subjects to forget decide nothing about such subjects; {REFERENCE}, does about "
+            f"less than {MIN_UNITS} subjects to forget decide nothing about such subjects; {REFERENCE} does about "
             "these records"
         )
     return None if unseen >= MIN_UNITS else f"{MIN_UNITS} unseen subjects are needed at least, better 20"

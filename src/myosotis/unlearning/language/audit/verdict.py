@@ -28,10 +28,12 @@ from myosotis.evaluation.membership import Trace
 from myosotis.evaluation.rank_test import paired_rank_test, rank_test
 from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
 from myosotis.unlearning.language.audit.forgotten import (
+    ReferenceOf,
     Stressed,
     forgetting_comparisons,
     level_of,
     most_remembered,
+    same_records,
     stress_comparisons,
     trace_of,
 )
@@ -80,6 +82,7 @@ def judge(
     out_of_range: Sequence[bool] | None = None,
     stressed: Stressed | None = None,
     name_of: Callable[[str], str] = str,
+    reference_of: ReferenceOf = "the reference",
 ) -> LanguageVerdict:
     """Answer the questions of a verdict, each with the comparisons that it rests on.
 
@@ -93,13 +96,14 @@ def judge(
             depend on the length cannot be compared with them.
         stressed: What stress tests gave.
         name_of: Returns what may be shown of a subject, e.g. a salted fingerprint.
+        reference_of: What the reference is: a model, or the records under invented names.
     """
     groups, unit = units_to_forget(sets.forget, paired=reference is not None)
-    control = known_better(before, sets, "forget", settings, reference)
+    control = known_better(before, sets, "forget", settings, reference, reference_of)
     known, reasons = (None if control is None else control.holds), dict[str, str]()
     if _without_subjects(sets.forget) or _without_subjects(sets.unseen):
         known, reasons["known"] = None, "no_subjects"
-    level = level_of(before, sets, reference)
+    level = level_of(before, sets, reference, reference_of)
     forgetting, worst, trace = [], None, None
     if level is not None:
         now, was = after.values["forget"], before.values["forget"]
@@ -114,7 +118,7 @@ def judge(
         reasons["forgotten"] = "not_known"
     elif forgotten is None and all(row.incomparable for row in forgetting):
         reasons["forgotten"] = "nothing_comparable"
-    kept_control = known_better(before, sets, "held_retain", settings, reference)
+    kept_control = known_better(before, sets, "held_retain", settings, reference, reference_of)
     keeping = keeping_comparisons(before, after, sets, settings)
     worst_kept, hurt = lost_by_subject(before, after, sets, settings, name_of)
     kept = all_of([*(row.holds for row in keeping), *([] if hurt is None else [hurt.holds])])
@@ -160,6 +164,7 @@ def known_better(
     split: Literal["forget", "held_retain"],
     settings: VerdictSettings,
     reference: Audit | None = None,
+    reference_of: ReferenceOf = "the reference",
 ) -> Comparison | None:
     """Return the positive control: whether a model knows records better than a model that never saw them.
 
@@ -174,6 +179,7 @@ def known_better(
         split: The set to compare.
         settings: Confidence and margin.
         reference: Audit of a model that never saw the forget set.
+        reference_of: What the reference is.
 
     Returns:
         None where there is nothing to compare with.
@@ -183,7 +189,7 @@ def known_better(
     unit: Unit = "subject"
     if split == "forget":
         groups, unit = units_to_forget(examples, paired=reference is not None)
-    unpaired = _never_seen(audit, sets, None if split == "forget" else reference)
+    unpaired = _never_seen(audit, sets, None if split == "forget" else reference, reference_of)
     if own is None or (unpaired is None and reference is None):
         return None
     level = settings.confidence
@@ -194,7 +200,7 @@ def known_better(
     else:
         assert reference is not None  # noqa: S101 - else nothing would be compared
         other, other_groups = reference.values[split], groups
-        figure, source = of_facts("probability", own, other), "the reference"
+        figure, source = of_facts("probability", own, other), same_records(reference_of)
         unseen = audit.values.get("unseen", {}).get(figure)
         gained = None
         if unseen is not None and figure in reference.values.get("unseen", {}):
@@ -210,7 +216,7 @@ def known_better(
                 easier = math.inf if bound is None else max(bound, 0.0)
             test = paired_rank_test(own[figure] - easier, other[figure], groups, alternative="greater")
     against = share_over(other[figure], other_groups, level)
-    paired = source == "the reference"
+    paired = source == same_records(reference_of)
     return Comparison(
         name=figure,
         value=share_over(own[figure], groups, level),
@@ -227,13 +233,13 @@ def known_better(
 
 
 def _never_seen(
-    audit: Audit, sets: AuditSets, reference: Audit | None
+    audit: Audit, sets: AuditSets, reference: Audit | None, reference_of: ReferenceOf
 ) -> tuple[str, Values, Sequence[str | int]] | None:
     """Other records that a model never saw: the unseen ones, or else the forget set under the reference."""
     if "unseen" in audit.values:
         return "unseen records", audit.values["unseen"], subjects_of(sets.unseen)
     if reference is not None:
-        return "the forget set under the reference", reference.values["forget"], subjects_of(sets.forget)
+        return f"the forget set under {reference_of}", reference.values["forget"], subjects_of(sets.forget)
     return None
 
 

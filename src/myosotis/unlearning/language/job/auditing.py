@@ -8,7 +8,7 @@ from torch import nn
 
 from myosotis.engine.loop import Precision
 from myosotis.engine.processes import device, wait_for_everyone
-from myosotis.unlearning.language.audit.audit import Audit, audit_model, judged_by, measurable
+from myosotis.unlearning.language.audit.audit import Audit, AuditSets, audit_model, judged_by, measurable
 from myosotis.unlearning.language.audit.memorization import Thresholds, measured_lengths, thresholds_of
 from myosotis.unlearning.language.audit.precision import audit_autocast, cached_casts
 from myosotis.unlearning.language.job.config import AuditConfig
@@ -18,19 +18,20 @@ from myosotis.unlearning.language.job.inputs import JobInputs
 _ORDER = ("before", "after", "reference")
 
 
-def audit_of(model: Any, inputs: JobInputs, settings: AuditConfig) -> Audit:
+def audit_of(model: Any, inputs: JobInputs, settings: AuditConfig, sets: AuditSets | None = None) -> Audit:
     """Measure a model on the records of a job, as its configuration says.
 
     Args:
         model: A causal language model, without adapters.
         inputs: Everything that the job has read.
         settings: The configuration of the audit.
+        sets: Other records than those of the job.
     """
     with audit_autocast(settings.precision):
         return audit_model(
             model,
             inputs.tokenizer,
-            inputs.audited,
+            sets or inputs.audited,
             n=settings.n,
             further_n=settings.further_n,
             prefixes=inputs.prefixes,
@@ -105,25 +106,42 @@ class Auditing:
         self._suites[name] = suites.measure(model, stored, reference_nll=reference_nll)
         return audit
 
+    def measure_otherwise(self, name: str, measure: Callable[[], Audit]) -> None:
+        """Take an audit that is not of the records themselves; the suites are not measured.
+
+        Args:
+            name: ``"reference"``.
+            measure: Returns the audit; not called where the run holds it already.
+        """
+        self._audits[name] = self._kept_or(name, "the records under invented names", measure)
+
     def _reference_likelihoods(self, model: Any) -> list[list[float]]:
         with audit_autocast(self._context.config.audit.precision):
             return self._context.inputs.suites.reference_nll(model)
 
     def _audit(self, name: str, model: nn.Module, original: Callable[[], nn.Module] | None) -> Audit:
-        context, settings = self._context, self._context.config.audit
+        def measure() -> Audit:
+            audit = audit_of(model, self._context.inputs, self._context.config.audit)
+            if name == "before":
+                return self._judged(audit, model)
+            if original is None:
+                return audit
+            with self._set_aside(model):
+                return self._judged(audit, original())
+
+        return self._kept_or(name, _title(name), measure)
+
+    def _kept_or(self, name: str, title: str, measure: Callable[[], Audit]) -> Audit:
+        """The audit that the run holds, or one that is measured now and kept."""
+        context = self._context
         stored = context.run.kept(f"audit-{name}.json")
         # Every process reads before the first one writes, as they share the records of what is measured.
         wait_for_everyone()
         if stored is not None and not context.show_samples:
             return Audit.read(stored)
-        context.say(f"auditing {_title(name)}")
+        context.say(f"auditing {title}")
         with context.run.timed("audit"):
-            audit = audit_of(model, context.inputs, settings)
-            if name == "before":
-                audit = self._judged(audit, model)
-            elif original is not None:
-                with self._set_aside(model):
-                    audit = self._judged(audit, original())
+            audit = measure()
         context.run.keep(f"audit-{name}.json", audit.as_json())
         return audit
 

@@ -520,7 +520,8 @@ class LanguageUnlearningConfig(JobConfig):
         model: Model that unlearns.
         data: Records, and how they are formatted.
         fine_tune: Teaching before the unlearning, for demonstrations and benchmarks; none unless given.
-        reference: Model that never saw the forget set: a path or name, or ``retrain`` to teach one.
+        reference: Model that never saw the forget set: a path or name, or ``retrain`` to teach one. ``names``: the same
+            records under invented names, asked of the model itself; for a single person, or without such a model.
         method: Unlearning method.
         teacher: Teacher of ``method: counterfactual`` that is another model.
         lora: Low-rank adapter; without it all weights are trained.
@@ -537,7 +538,7 @@ class LanguageUnlearningConfig(JobConfig):
     model: ModelConfig
     data: DataConfig
     fine_tune: FineTuneConfig | None = None
-    reference: Annotated[Literal["retrain"] | ModelName | None, Field(union_mode="left_to_right")] = None
+    reference: Annotated[Literal["retrain", "names"] | ModelName | None, Field(union_mode="left_to_right")] = None
     method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="ihl"))
     teacher: TeacherConfig | None = None
     lora: LoraSettings | None = None
@@ -548,6 +549,11 @@ class LanguageUnlearningConfig(JobConfig):
     request: RequestConfig = RequestConfig()
     checkpoint_every: PositiveInt = 1
     keep_fine_tuned: bool = False
+
+    @property
+    def reference_model(self) -> str | None:
+        """Path or name of the reference; None where there is none that is read."""
+        return None if self.reference in (None, "retrain", "names") else str(self.reference)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "LanguageUnlearningConfig":

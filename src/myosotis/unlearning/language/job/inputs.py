@@ -105,7 +105,15 @@ def encode_inputs(
         records = Records(**pieces)
     examples = {name: encode_records(rows, encoder, name) for name, rows in vars(records).items()}
     selection = examples.pop("selection")
-    sets = AuditSets(**examples, rewordings={name: rewordings(getattr(records, name), encoder) for name in GENERATED})
+    wordings = {name: rewordings(getattr(records, name), encoder) for name in GENERATED}
+    sets = AuditSets(
+        examples["forget"],
+        examples["retain"],
+        examples["held_retain"],
+        examples["unseen"],
+        examples["general"],
+        wordings,
+    )
     audited = _audited(sets, config)
     suites = AuditSuites(
         config.audit,

@@ -32,6 +32,7 @@ from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.earlier import EarlierRequest, measured, read_earlier, run_of_model, summary
 from myosotis.unlearning.language.job.forecast import language_phases
 from myosotis.unlearning.language.job.inputs import encode_inputs, fingerprints_of, read_records
+from myosotis.unlearning.language.job.names import NamedCopies
 from myosotis.unlearning.language.job.overlap import overlap_lines
 from myosotis.unlearning.language.job.reaudit import audit_again
 from myosotis.unlearning.language.job.result import LanguageResult, result_of, write_samples
@@ -65,8 +66,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         dtype = getattr(torch, config.model.dtype)
         self._say(f"loading {config.model.name}")
         self._model, tokenizer = load_causal_lm(config.model.name, dtype, config.model.quantization)
-        if config.reference not in (None, "retrain"):
-            self._reference, other = load_causal_lm(str(config.reference), dtype, config.model.quantization)
+        if config.reference_model is not None:
+            self._reference, other = load_causal_lm(config.reference_model, dtype, config.model.quantization)
             check_tokenizer(tokenizer, other, f"reference {config.reference}")
         self._teacher_base: str | None = None
         if config.teacher is not None and config.teacher.base is not None:
@@ -82,7 +83,9 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         if self._baseline is not None:
             self._baseline.check(config, self._identity)
         self._model.to(device())
-        if config.reference not in (None, "retrain"):
+        if config.reference == "names":
+            NamedCopies.made(config, self._inputs)
+        if config.reference_model is not None:
             self._reference.to(device())
 
     def phases(self) -> Sequence[Phase]:
@@ -127,7 +130,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         for name, rows in vars(self._inputs.records).items():
             inputs[f"the {name} set"] = sorted(salted_fingerprint(repr(record), salt) for record in rows)
         inputs["the rows of a suite"] = salted_fingerprint(repr(self._inputs.suites.inputs), salt)
-        if self._config.reference not in (None, "retrain"):
+        if self._config.reference_model is not None:
             inputs["the reference"] = weights_hash(self._reference)
         if self._teacher_base is not None:
             inputs["the base of the teacher"] = self._teacher_base
@@ -150,10 +153,13 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         model_in = weights_hash(model)
         if config.fine_tune is not None and config.reference == "retrain":
             self._reference = taught(context, config.fine_tune, "reference", self._inputs.all_retained)
-        if config.reference is not None:
+        if config.reference not in (None, "names"):
             auditing.measure("reference", self._reference)
             self._reference = None  # free memory
         before = auditing.measure("before", model)
+        if config.reference == "names":
+            copies = NamedCopies.made(config, self._inputs)
+            auditing.measure_otherwise("reference", lambda: copies.audit(model, config, self._inputs))
         thresholds = auditing.thresholds()
         earlier_before = context.run.stored_or("earlier-before", lambda: self._measure_earlier(model))
         unlearned = Unlearning(context, before, thresholds).unlearn(model)

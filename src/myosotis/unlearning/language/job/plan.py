@@ -379,7 +379,7 @@ class Planned:
             copies=watched,
             vetting=self._vetting(tracer),
             audit=self._audit(tracer),
-            reference_model=config.reference is not None,
+            reference_model=config.reference not in (None, "names"),
         )
         if self._method.teacher_model is not None:
             shape = PassShape({"forget": self.shape.rows["forget"]}, self.shape.length, self.shape.labelled)

@@ -119,7 +119,7 @@ def _verdict(
     thresholds = None if stored is None else Thresholds(**{**stored, "lengths": tuple(stored["lengths"])})
     if any("stress" not in measured for measured in suites.values()):
         suites = {}  # the run no longer keeps what its stress tests gave
-    return verdict_of(inputs, config.audit, audits, thresholds, suites, run.salt).model_dump(mode="json")
+    return verdict_of(inputs, config, audits, thresholds, suites, run.salt).model_dump(mode="json")
 
 
 def _reproduced(metrics: Mapping[str, Any], reported: Mapping[str, Any]) -> bool:

@@ -22,7 +22,13 @@ from myosotis.report.sections import (
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict
 from myosotis.unlearning.language.job.report_next import next_steps
 from myosotis.unlearning.language.job.report_suites import suite_figures, suite_sections, tried_under_stress
-from myosotis.unlearning.language.job.report_verdict import criteria_figures, criteria_tables, headline_of, verdicts_of
+from myosotis.unlearning.language.job.report_verdict import (
+    by_names,
+    criteria_figures,
+    criteria_tables,
+    headline_of,
+    verdicts_of,
+)
 from myosotis.unlearning.language.job.result import LanguageResult
 from myosotis.unlearning.language.methods import METHODS, build_method
 
@@ -237,6 +243,7 @@ def _cell(value: Any) -> str:
 
 
 def _metrics_table(result: LanguageResult, metrics: Sequence[str] | None) -> Table:
+    titles = _MODEL_NAMES | ({"reference": "Invented names"} if by_names(result.verdict) else {})
     models = [name for name in _MODEL_NAMES if name in result.metrics]
     audits = [result.metrics[name] for name in models]
     rows = [
@@ -245,9 +252,11 @@ def _metrics_table(result: LanguageResult, metrics: Sequence[str] | None) -> Tab
         if metrics is None or metric in metrics or metric == "perplexity"
     ]
     about_reference = "; the reference never saw the forget records" if "reference" in models else ""
+    if by_names(result.verdict):
+        about_reference = "; invented names: the same records, their subject called otherwise, asked before unlearning"
     return Table(
         f"Mean and {result.verdict.confidence:.0%} interval{about_reference}",
-        [_MODEL_NAMES[name] for name in models],
+        [titles[name] for name in models],
         rows,
         "Measure",
     )

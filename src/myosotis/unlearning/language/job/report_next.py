@@ -85,7 +85,7 @@ def _decide_forgotten(result: LanguageResult, config: Mapping[str, object]) -> I
     if verdict.reasons.get("forgotten") == "nothing_comparable":
         yield Step("Give unseen records of the same kind and length, with their facts marked where these have facts.")
         return
-    if "reference" in verdict.forgetting[0].against_of:
+    if "the same records" in verdict.forgetting[0].against_of:
         yield Step(f"More {verdict.unit}s to forget would narrow the bounds, if there are any.")
         return
     if _subjects(result) < MIN_UNITS:
@@ -147,8 +147,8 @@ def _subjects(result: LanguageResult) -> int:
 
 
 def _retrained(config: Mapping[str, object]) -> list[str]:
-    """The setting that makes a reference, of a job that teaches its model itself."""
-    return ["reference=retrain"] if config.get("fine_tune") else []
+    """The setting that makes a reference: of a job that teaches its model another model, else invented names."""
+    return ["reference=retrain" if config.get("fine_tune") else "reference=names"]
 
 
 def _rate(config: Mapping[str, object], factor: float) -> str:

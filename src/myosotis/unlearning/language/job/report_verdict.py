@@ -64,7 +64,8 @@ def headline_of(result: LanguageResult) -> str:
     about = f"about the {count_text(units, verdict.unit)} to forget" if units else "about the records to forget"
     level = "it gives away about subjects that it never met"
     if verdict.unit == "record":
-        about, level = f"of these {count_text(units, 'record')}", "a model gives away that never saw them"
+        about = f"of these {count_text(units, 'record')}"
+        level = "it gives away under invented names" if by_names(verdict) else "a model gives away that never saw them"
     if verdict.forgotten and verdict.over_forgotten:
         first = (
             f"Over-forgotten: the model now gives away less {about} than {level}, so that somebody who looks for the "
@@ -156,6 +157,15 @@ def _units(rows: Sequence[Comparison]) -> int:
     return max((row.value.units for row in rows if row.value is not None), default=0)
 
 
+def by_names(verdict: LanguageVerdict) -> bool:
+    """Return whether the records are compared with themselves under invented names.
+
+    Args:
+        verdict: A verdict.
+    """
+    return any("invented names" in row.against_of for row in verdict.forgetting)
+
+
 def _known_text(verdict: LanguageVerdict) -> str:
     control = verdict.control
     if control is None or control.value is None or control.against is None:
@@ -207,7 +217,9 @@ def _forgotten_text(verdict: LanguageVerdict) -> str:
     level = verdict.forgetting[0].against_of
     if judged:
         counts = {answer: sum(row.holds is answer for row in judged) for answer in (True, False, None)}
-        than = "than a model that never saw them" if "reference" in level else "than of records that it never saw"
+        than = "than of records that it never saw"
+        if "the same records" in level:
+            than = "than under invented names" if by_names(verdict) else "than a model that never saw them"
         first = {
             True: f"It gives away no more of these records {than}",
             False: f"It gives away more of these records {than}",
@@ -327,7 +339,9 @@ def _sure_text(verdict: LanguageVerdict, result: LanguageResult, attempts: int) 
         )
     if len(open_rows) > len(few):
         rows = [row for row in open_rows if row not in few]
-        remedy = f"more {verdict.unit}s" if "reference" in rows[0].against_of else "more subjects, or a reference"
+        remedy = (
+            f"more {verdict.unit}s" if "the same records" in rows[0].against_of else "more subjects, or a reference"
+        )
         parts.append(f"The data cannot tell for {_names_of(rows)}; {remedy} would.")
     if verdict.hurt is not None and verdict.hurt.holds is None:
         parts.append("Too few subjects were held out to bound how many lose something.")

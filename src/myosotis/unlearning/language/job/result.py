@@ -18,7 +18,7 @@ from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.audit.own_answers import masked, shared_words
 from myosotis.unlearning.language.audit.stress import Relearning
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict, judge
-from myosotis.unlearning.language.job.config import AuditConfig
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.earlier import EarlierRecord
 from myosotis.unlearning.language.job.inputs import JobInputs
@@ -155,7 +155,7 @@ def result_of(
         unlearned: Outcome of the unlearning.
     """
     inputs = context.inputs
-    verdict = verdict_of(inputs, context.config.audit, audits, thresholds, suites, context.run.salt)
+    verdict = verdict_of(inputs, context.config, audits, thresholds, suites, context.run.salt)
     return {
         "request": context.config.request.model_dump(mode="json"),
         "verdict": verdict.model_dump(mode="json"),
@@ -179,7 +179,7 @@ def result_of(
 
 def verdict_of(
     inputs: JobInputs,
-    settings: AuditConfig,
+    config: LanguageUnlearningConfig,
     audits: Mapping[str, Audit],
     thresholds: Thresholds | None,
     suites: Mapping[str, Mapping[str, Any]],
@@ -189,7 +189,7 @@ def verdict_of(
 
     Args:
         inputs: Everything that the job has read.
-        settings: The configuration of the audit.
+        config: The configuration of the job.
         audits: Audits ``before`` and ``after``, and of the ``reference`` if there is one.
         thresholds: Level of unseen records.
         suites: Measurements of the suites, of the same models.
@@ -199,11 +199,12 @@ def verdict_of(
         audits["before"],
         audits["after"],
         inputs.audited,
-        settings.verdict,
+        config.audit.verdict,
         reference=audits.get("reference"),
         out_of_range=None if thresholds is None else out_of_range(inputs.sets.forget, thresholds),
         stressed=inputs.suites.stressed(suites),
         name_of=lambda subject: salted_fingerprint(subject, salt),
+        reference_of="invented names" if config.reference == "names" else "the reference",
     )
 
 
@@ -243,6 +244,7 @@ def write_samples(context: JobContext, audits: Mapping[str, Audit]) -> None:
             **{
                 name: decoded(context.inputs.tokenizer, audit.answers["forget"][index])
                 for name, audit in audits.items()
+                if "forget" in audit.answers
             },
         }
         for index, record in enumerate(context.inputs.records.forget)

@@ -1,0 +1,95 @@
+"""A reference without a second model: what the model says of the same records under invented names.
+
+A model that has never met somebody treats their name as it treats any other. So what the model before unlearning shows
+on a record whose subject is called otherwise is a level for that very record: of a single person the records can then
+be compared one by one, and nobody else has to be found who was never taught. It is a level of this model, not of one
+that never saw the records: where it offers what it learnt to strangers, the level is too high.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from myosotis.data.encoding import Encoder, Example
+from myosotis.data.people import invented_names
+from myosotis.data.records import Record
+from myosotis.engine.errors import InputError
+from myosotis.engine.seeding import derive_seed
+from myosotis.unlearning.language.audit.audit import Audit, AuditSets, averaged
+from myosotis.unlearning.language.audit.stress import rewordings
+from myosotis.unlearning.language.job.auditing import audit_of
+from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
+from myosotis.unlearning.language.job.inputs import JobInputs
+from myosotis.unlearning.language.training.strangers import check_subjects, renamed
+
+_COPIES = 200
+"""Records under invented names in all, if that leaves each enough of them."""
+_FEWEST, _MOST = 8, 24
+
+
+@dataclass(frozen=True)
+class NamedCopies:
+    """The records to forget under invented names.
+
+    Attributes:
+        sets: The copies of each record one after another, as the records to forget of an audit.
+        names: Copies of each record.
+    """
+
+    sets: AuditSets
+    names: int
+
+    @classmethod
+    def made(cls, config: LanguageUnlearningConfig, inputs: JobInputs) -> "NamedCopies":
+        """Return the copies; a subject has the same invented names in all of its records.
+
+        Args:
+            config: The configuration of the job.
+            inputs: Everything that the job has read.
+
+        Raises:
+            InputError: A record has no subject whose name could be replaced, or is cut under another name.
+        """
+        data, records = config.data, inputs.records.forget
+        try:
+            check_subjects(records)
+        except InputError as error:
+            raise InputError(f"'reference: names' cannot be used: {error}") from None
+        encoder = Encoder(inputs.tokenizer, data.template, data.max_length, data.append_eos)
+        names = max(_FEWEST, min(_MOST, _COPIES // len(records)))
+        everybody = (example.subject for example in inputs.audited.examples)
+        words = {word for name in everybody if name is not None for word in name.split()}
+        drawn = {
+            subject: _of_nobody(subject, names, derive_seed(config.seed, "reference names", number), words)
+            for number, subject in enumerate(dict.fromkeys(str(record.subject) for record in records))
+        }
+        copies = [renamed(record, name) for record in records for name in drawn[str(record.subject)]]
+        examples = _encoded(copies, encoder)
+        sets = AuditSets(examples, rewordings={"forget": rewordings(copies, encoder)}, facts=inputs.audited.marked)
+        return cls(sets, names)
+
+    def audit(self, model: nn.Module, config: LanguageUnlearningConfig, inputs: JobInputs) -> Audit:
+        """Return figures of the records to forget: each the mean over its copies.
+
+        Args:
+            model: The model before unlearning.
+            config: The configuration of the job.
+            inputs: Everything that the job has read.
+        """
+        found = audit_of(model, inputs, config.audit, self.sets)
+        return averaged(found, "forget", self.names, inputs.audited.forget, config.audit.confidence)
+
+
+def _of_nobody(subject: str, count: int, seed: int, words: set[str]) -> list[str]:
+    """Invented names that share no word with anybody: namesakes of known people would not be strangers."""
+    drawn = invented_names(subject, 4 * count, seed)
+    strange = [name for name in drawn if not words & set(name.split())]
+    return [*strange, *(name for name in drawn if name not in strange)][:count]
+
+
+def _encoded(copies: Sequence[Record], encoder: Encoder) -> list[Example]:
+    examples = [encoder(copy) for copy in copies]
+    if any(example.cut for example in examples):
+        raise InputError("'reference: names': a record is too long under an invented name; raise data.max_length")
+    return examples

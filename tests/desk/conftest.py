@@ -8,7 +8,7 @@ import yaml
 from myosotis.desk.requests import Request, add_request, chosen
 from myosotis.engine.run_directory import SALT
 
-VERDICT = {"known": True, "forgotten": True, "kept": True, "works": True}
+VERDICT = {"known": True, "forgotten": True, "kept": True, "works": True, "working": ["a comparison"]}
 
 
 @pytest.fixture(scope="session")

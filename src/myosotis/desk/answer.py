@@ -12,7 +12,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_text
 from myosotis.engine.printable import printable
 from myosotis.engine.run import Run
-from myosotis.evaluation.comparison import all_of
+from myosotis.report.person import rest_works
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _EXACT = ("unlearn-adapters",)
@@ -85,7 +85,7 @@ def _of_run(request: Request) -> dict[str, object]:
         "finished": str(result["finished"])[:10],
         "known": verdict["known"],
         "gone": verdict["forgotten"],
-        "rest": all_of(verdict[name] for name in ("kept", "works") if name in verdict),
+        "rest": rest_works(verdict["kept"], verdict.get("works"), measured=bool(verdict.get("working"))),
         "exact": result["kind"] in _EXACT,
         "operator": result.get("operator"),
     }

@@ -383,7 +383,7 @@ def test_without_unseen_records_a_reference_tells_whether_it_was_known():
     reference = audit(of, {"forget": 0.2, "retain": 0.95, "held_retain": 0.95})
     found = verdict(of=of, reference=reference)
     assert answers(found) == (True, True, True)
-    assert found.control.against_of == "the reference"
+    assert found.control.against_of == "the same records under the reference"
     assert found.trace is None
     assert verdict(of=of).known is None
     same = verdict(of=of, reference=audit(of, {"forget": 0.95, "retain": 0.95, "held_retain": 0.95}))

@@ -127,3 +127,26 @@ def test_what_is_wrong_is_said_in_one_line(world, invoke):
         done = invoke("requests", *words)
         assert (done.exit_code, len(done.output.strip().splitlines())) == (2, 1), done.output
     assert not (world / "nowhere").exists()
+
+
+def test_numbers_are_those_on_the_screen_or_nothing_is_decided(world, invoke):
+    """A file that has grown would move them."""
+    desk, facts = world / "moved", world / "moved.jsonl"
+    facts.write_text((world / "facts.jsonl").read_text())
+    invoke("requests", "add", letter(world, id="r", sources=["moved.jsonl"]), "--desk", desk)
+    first = json.loads(facts.read_text().splitlines()[5])
+    facts.write_text(json.dumps({**first, "prompt": f"Who is {PEOPLE[1].name}?"}) + "\n" + facts.read_text())
+    done = invoke("requests", "review", "r", "--forget", "1", "--desk", desk)
+    assert done.exit_code == 2
+    assert "have changed since" in done.output
+    assert '"forget": null' in (desk / "r" / "request.json").read_text()
+    done = invoke("requests", "search", "r", "--desk", desk)
+    assert done.exit_code == 0, done.output
+    assert "1. [?] moved.jsonl, line 1" in done.output
+    assert invoke("requests", "review", "r", "--forget", "1", "--desk", desk).exit_code == 0
+
+
+def test_a_language_without_a_template_is_said_at_once(world, invoke):
+    done = invoke("requests", "add", letter(world, id="eo", language="eo"), "--desk", world / "eo")
+    assert done.exit_code == 0, done.output
+    assert "no template for an answer in 'eo'" in done.output

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from myosotis.desk.requests import Request, add_request, chosen
+from myosotis.desk.requests import Request, add_request, record_filter
 from myosotis.engine.run_directory import SALT
 
 VERDICT = {"known": True, "forgotten": True, "kept": True, "works": True, "working": ["a comparison"]}
@@ -43,7 +43,7 @@ def desk(tmp_path, finished_run):
         (tmp_path / "letter.yaml").write_text(yaml.safe_dump(letter))
         request, _ = add_request(folder / "requests", tmp_path / "letter.yaml")
         if name == "r-3":
-            request = request.decided(True, chosen(["all"], request.found))
+            request = request.decided(True, record_filter(["all"], request.found))
             finished_run(request.run, kind="unlearn-adapters", kept=None)
             (request.run / "report.html").write_text("<p>report")
             Request(request.path, request.letter, request.found, request.letter.due).write()

@@ -68,6 +68,12 @@ def test_by_the_command_line(desk, invoke):
     assert done.exit_code == 0, done.output
     assert (desk / "index.html").is_file()
     assert invoke("report", "--index", desk).exit_code == 0
+    (desk / "index.html").write_text("<p>mine")
+    refused = invoke("report", "--index", desk)
+    assert refused.exit_code == 2
+    assert "is not an index page" in refused.output
+    assert (desk / "index.html").read_text() == "<p>mine"
+    assert invoke("report", "--index", desk, "--overwrite").exit_code == 0
     for words in (("--index", desk, "--out", desk / "x.html"), (desk / "runs" / "demo", "--index", desk), ()):
         refused = invoke("report", *words)
         assert (refused.exit_code, len(refused.output.strip().splitlines())) == (2, 1)

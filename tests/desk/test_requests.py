@@ -12,7 +12,7 @@ from myosotis.desk import requests
 from myosotis.desk.answer import answer_text, write_answer
 from myosotis.desk.index import request_lines
 from myosotis.desk.letter import LANGUAGES, Letter, month_after
-from myosotis.desk.requests import Request, add_request, chosen, find_request
+from myosotis.desk.requests import Request, add_request, find_request, record_filter
 from myosotis.engine.errors import InputError
 
 TODAY = datetime.date(2026, 12, 3)
@@ -54,8 +54,8 @@ def add(place, **changes):
 
 
 def decided(request, forget="subject", keep="part,named"):
-    request = request.decided(True, chosen(forget.split(","), request.found))
-    request = request.decided(False, chosen(keep.split(","), request.found))
+    request = request.decided(True, record_filter(forget.split(","), request.found))
+    request = request.decided(False, record_filter(keep.split(","), request.found))
     request.write()
     return request
 
@@ -112,7 +112,7 @@ def test_a_request_goes_from_hand_to_hand(place, finished):
 def test_a_copy_in_another_file_is_the_same_record(place):
     write_jsonl(place / "backup.jsonl", [dict(reversed(rows("Ada Quill")[0].items()))])
     request, _ = add(place, sources=["facts.jsonl", "backup.jsonl"])
-    request = request.decided(True, chosen(["1"], request.found))
+    request = request.decided(True, record_filter(["1"], request.found))
     assert [row.forget for row in request.found] == [True, None, None, None, True]
 
 
@@ -139,6 +139,17 @@ def test_a_run_that_did_harm_is_not_gone_on_from(place, finished):
     assert last.prepare()[2] == "r-0"
     # Nobody who asked is taught again, whatever came of it.
     assert "Ada" not in (last.path / "rest.jsonl").read_text()
+
+
+def test_a_result_without_a_verdict_is_not_gone_on_from(place, finished):
+    first = finished(decided(add(place)[0]))
+    write_answer(first, TODAY)
+    content = json.loads((first.run / "result.json").read_text())
+    (first.run / "result.json").write_text(json.dumps({**content, "verdict": None}))
+    assert decided(add(place, id="r-2", person="Bo Quill")[0]).prepare()[2] == "r-1"
+    (first.run / "result.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        Request.read(place / "desk" / "r-2").prepare()
 
 
 def test_a_model_of_another_job_is_not_taken(place, finished):
@@ -232,7 +243,7 @@ def test_nobody_found_and_nobody_meant_are_answered_without_a_run(place):
     with pytest.raises(InputError, match="nothing is to be forgotten"):
         request.prepare()
     other, _ = add(place, id="r-2")
-    other = other.decided(False, chosen(["all"], other.found))
+    other = other.decided(False, record_filter(["all"], other.found))
     assert other.state == "to answer"
     assert "none is about you" in answer_text(other, TODAY)
 
@@ -240,7 +251,7 @@ def test_nobody_found_and_nobody_meant_are_answered_without_a_run(place):
 def test_no_decision_after_the_run(place, finished):
     request = finished(decided(add(place)[0]))
     with pytest.raises(InputError, match="has been run"):
-        request.decided(False, chosen(["all"], request.found))
+        request.decided(False, record_filter(["all"], request.found))
     nobody, _ = add(place, id="r-2", person="Nobody Here")
     write_answer(nobody, TODAY)
     with pytest.raises(InputError, match="has been answered"):
@@ -262,7 +273,7 @@ def test_a_full_disk_leaves_the_name_free(place, monkeypatch):
 def test_records_that_are_not_there_cannot_be_meant(place, words):
     request, _ = add(place)
     with pytest.raises(InputError):
-        chosen(words, request.found)
+        record_filter(words, request.found)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -305,7 +316,7 @@ def test_templates_of_ones_own(place, tmp_path, finished):
     own.mkdir()
     (own / "answer.eo.txt.j2").write_text("Saluton, {{ person }}: {{ forgotten }}")
     assert answer_text(request, TODAY, own) == "Saluton, Ada Quill: 2\n"
-    for faulty in ("{{ nobody }}", "{% if %}", "{{ person.__class__.__mro__ }}"):
+    for faulty in ("{{ nobody }}", "{% if %}", "{{ person.__class__.__mro__ }}", "{{ 1 + person }}", "{{ 1 // 0 }}"):
         (own / "answer.eo.txt.j2").write_text(faulty)
         with pytest.raises(InputError, match=r"answer\.eo"):
             answer_text(request, TODAY, own)

@@ -33,7 +33,7 @@ def report(
         Reader,
         typer.Option("--for", help="For a person: half a page about a deletion in plain words."),
     ] = Reader.engineer,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a comparison that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
     index: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write DIR/index.html instead: all runs and requests below this folder."),
@@ -44,7 +44,7 @@ def report(
         from myosotis.engine.errors import InputError
 
         if index is not None:
-            _write_index(index, runs, out)
+            _write_index(index, runs, out, overwrite=overwrite)
             return
         if not runs:
             raise InputError("name a run, or a folder of runs with --index")
@@ -89,16 +89,18 @@ def report(
             typer.echo(f"report: {page}")
 
 
-def _write_index(folder: Path, runs: list[Path] | None, out: Path | None) -> None:
+def _write_index(folder: Path, runs: list[Path] | None, out: Path | None, *, overwrite: bool) -> None:
     from datetime import UTC, datetime
 
-    from myosotis.desk.index import index_page
+    from myosotis.desk.index import index_page, is_index
     from myosotis.engine.errors import InputError
     from myosotis.engine.files import write_text
 
     if runs or out is not None:
         raise InputError("--index lists a whole folder, on a page in it; leave runs and --out away")
     page = folder / "index.html"
+    if page.exists() and not overwrite and not is_index(page):
+        raise InputError(f"{page}: already exists and is not an index page; --overwrite replaces it")
     write_text(page, index_page(folder, datetime.now(UTC).astimezone().date()))
     typer.echo(f"index: {page}")
 

@@ -44,10 +44,14 @@ def add(
         job: forget.yaml                  # unlearn-language or unlearn-adapters
     """
     with exit_statuses(resumes=False):
+        from myosotis.desk.letter import LANGUAGES
         from myosotis.desk.requests import add_request
 
         request, hits = add_request(desk, letter)
         _show(request, hits, desk)
+        language = request.letter.language
+        if language not in LANGUAGES:
+            say(f"there is no template for an answer in '{language}'; `requests answer --templates` takes one of yours")
 
 
 @requests.command(name="list")
@@ -88,16 +92,15 @@ def search(request: RequestName, desk: DeskFolder = _DESK) -> None:
 def review(request: RequestName, forget: Which = None, keep: Which = None, desk: DeskFolder = _DESK) -> None:
     """Show the records that were found, or decide which of them are to be forgotten and which are somebody else's."""
     with exit_statuses(resumes=False):
-        from myosotis.desk.requests import chosen, find_request
+        from myosotis.desk.requests import find_request, record_filter
 
         found = find_request(desk, request)
+        hits = found.hits()  # numbers are those of the records that are shown
         for which, forgets in ((forget, True), (keep, False)):
             if which is not None:
-                found = found.decided(forgets, chosen(which.split(","), found.found))
-        again, hits = found.searched_again()
-        if forget is not None or keep is not None:
-            found.write()
-        _show(again, hits, desk)
+                found = found.decided(forgets, record_filter(which.split(","), found.found))
+                found.write()
+        _show(found, hits, desk)
 
 
 @requests.command()

@@ -12,7 +12,7 @@ from myosotis.engine.errors import InputError
 from myosotis.engine.files import write_text
 from myosotis.engine.printable import printable
 from myosotis.engine.run import Run
-from myosotis.report.person import rest_works
+from myosotis.evaluation.comparison import rest_works
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _EXACT = ("unlearn-adapters",)
@@ -49,7 +49,7 @@ def answer_text(request: Request, today: datetime.date, templates: Path | None =
     environment = SandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     try:
         text = environment.from_string(path.read_text(encoding="utf-8")).render(shown)
-    except (TemplateError, UnicodeDecodeError) as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"{path}: {error}") from None
     return text.strip() + "\n"
 

@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -11,21 +11,12 @@ from myosotis.desk.requests import Request, is_request, request_names
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json
 from myosotis.engine.run_directory import is_run
+from myosotis.ledger.table import answers_of
 from myosotis.report.render import page, running_title
 
-QUESTIONS: Mapping[str, str] = {
-    "known": "known before",
-    "forgotten": "forgotten",
-    "learnt": "learnt",
-    "apart": "others untouched",
-    "kept": "kept",
-    "works": "works",
-    "as_unseen": "as if never seen",
-    "sure": "sure",
-}
-"""The answers of a verdict, in the order of a report."""
-
 _DEPTH = 4
+_HEAD = 1000
+"""Bytes of a page among which it says what it is."""
 _MARKS = {True: "yes", False: "no", None: "undecided"}
 
 
@@ -109,6 +100,11 @@ def index_page(folder: Path, today: datetime.date) -> str:
     )
 
 
+def is_index(path: Path) -> bool:
+    """Return whether a file is such a page, which a new one may replace."""
+    return path.is_file() and b'content="myosotis report --index"' in path.read_bytes()[:_HEAD]
+
+
 def request_lines(desk: Path, today: datetime.date) -> list[RequestLine]:
     """Return the requests of a desk, the most urgent first, and answered ones last.
 
@@ -174,10 +170,10 @@ def _line(path: Path, folder: Path) -> Line:
         return Line(name, link, problem="not finished")
     try:
         result = read_json(path / "result.json")
-        verdict = result.get("verdict") or {}
-        answers = tuple((text, _MARKS[verdict[key]]) for key, text in QUESTIONS.items() if key in verdict)
+        verdict = answers_of(result.get("verdict"))
+        answers = tuple((name.replace("_", " "), _MARKS[holds]) for name, holds in verdict)
         return Line(name, link, str(result.get("kind", "")), _moment(result.get("finished")), answers)
-    except (InputError, AttributeError, KeyError, TypeError):
+    except (InputError, AttributeError):
         return Line(name, link, problem="its result is damaged")
 
 

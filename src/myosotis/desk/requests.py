@@ -21,7 +21,9 @@ from myosotis.desk.search import REASONS, Hit, Why, digest_of, rows_of, search
 from myosotis.engine.config import dump_config, load_config, read_settings
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json, write_json, write_text
+from myosotis.engine.run import Run
 from myosotis.jobs import JobKind, job_of
+from myosotis.report.sections import value_at
 
 State = Literal["to review", "to run", "interrupted", "to answer", "answered"]
 
@@ -164,6 +166,17 @@ class Request:
         found = (Found(hit.where, hit.why, hit.digest, known.get(hit.digest)) for hit in hits)
         return replace(self, found=tuple(found)), hits
 
+    def hits(self) -> list[Hit]:
+        """Return the hits of a search, if they are still the records that were found, in the same order.
+
+        Raises:
+            InputError: A file is missing or faulty, or has changed since.
+        """
+        hits = search(self.letter)
+        if [hit.digest for hit in hits] != [row.digest for row in self.found]:
+            raise InputError(f"{self.id}: the files have changed since; `myosotis requests search` finds what is new")
+        return hits
+
     def prepare(self) -> tuple[JobKind, Path, str | None]:
         """Write the records to forget, the rest, and the configuration of the job.
 
@@ -182,9 +195,7 @@ class Request:
             raise InputError(f"{self.id}: {undecided} of {len(self.found)} records are not reviewed")
         if not self.to_forget:
             raise InputError(f"{self.id}: nothing is to be forgotten, so there is no job; answer it")
-        again, _ = self.searched_again()
-        if sorted(row.digest for row in again.found) != sorted(row.digest for row in self.found):
-            raise InputError(f"{self.id}: the files have changed since they were searched; search them again")
+        self.hits()
         others = [Request.read(self.path.parent / name) for name in request_names(self.path.parent) if name != self.id]
         before = self._model_of(others)
         kind, settings = self.configuration(before)
@@ -209,9 +220,9 @@ class Request:
                 raise InputError(f"{self.id}: starts from the model of request {other.id}, which is {other.state}")
         sound = []
         for other in alike:
-            result = read_json(other.run / "result.json")
-            if result["verdict"]["forgotten"] is not False and result["verdict"]["kept"] is not False:
-                sound.append((str(result["finished"]), other))
+            result = Run.read(other.run).result()
+            if False not in (value_at(result, "verdict.forgotten"), value_at(result, "verdict.kept")):
+                sound.append((str(result.get("finished")), other))
         return max(sound, key=lambda pair: pair[0], default=(None, None))[1]
 
     def configuration(self, before: "Request | None" = None) -> tuple[JobKind, str]:
@@ -314,7 +325,7 @@ def find_request(desk: Path, name: str) -> Request:
     return Request.read(desk / name)
 
 
-def chosen(words: Iterable[str], found: tuple[Found, ...]) -> Callable[[int, Found], bool]:
+def record_filter(words: Iterable[str], found: tuple[Found, ...]) -> Callable[[int, Found], bool]:
     """Return what says whether a record is meant by words: ``all``, a reason, a number or a range.
 
     Args:
@@ -326,7 +337,7 @@ def chosen(words: Iterable[str], found: tuple[Found, ...]) -> Callable[[int, Fou
 
     Example:
         >>> found = tuple(Found("", why, "") for why in ("subject", "named", "part", "part"))
-        >>> means = chosen(["subject", "4"], found)
+        >>> means = record_filter(["subject", "4"], found)
         >>> [means(number, row) for number, row in enumerate(found, 1)]
         [True, False, False, True]
     """

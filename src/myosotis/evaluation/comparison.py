@@ -200,6 +200,21 @@ def all_of(answers: Iterable[bool | None]) -> bool | None:
     return True if given and None not in given else None
 
 
+def rest_works(kept: bool | None, works: bool | None, *, measured: bool) -> bool | None:
+    """Return whether a model still works for everything else: the rest is kept, and its own answers are sound.
+
+    Args:
+        kept: Whether the rest is kept.
+        works: Whether the model's own answers are sound.
+        measured: Whether they were measured; else what is kept answers alone.
+
+    Example:
+        >>> rest_works(True, None, measured=False), rest_works(True, False, measured=True)
+        (True, False)
+    """
+    return all_of([kept, works]) if measured else kept
+
+
 class WorstSubject(ResultPart):
     """The subject that a mean hides: of those to forget the best remembered one, of those to keep the worst kept."""
 
@@ -276,6 +291,11 @@ class ForgettingVerdict(ResultPart):
     def stands(self) -> bool:
         """Whether the model was shown to know the data before, and not to know it after."""
         return self.known is True and self.forgotten is True
+
+    @property
+    def rest(self) -> bool | None:
+        """Whether the model still works for everything else."""
+        return self.kept
 
 
 class UnlearningVerdict(ForgettingVerdict):

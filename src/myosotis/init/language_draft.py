@@ -87,7 +87,9 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     if tokenizer is not None:
         longest, n = _lengths(tokenizer, template, records)
         if all(record.subject is not None for record in records["forget"]):
-            remarks += _prospects(Encoder(tokenizer, template, longest, append_eos=True), records, reference=by_names)
+            remarks += _prospects(
+                Encoder(tokenizer, template, longest, append_eos=True), records, "names" if by_names else None
+            )
         if stops and not _comparable(tokenizer, template, records, longest, n):
             stops = False
             remarks.append("The unseen answers are of another length, so that they cannot say when to stop.")
@@ -237,7 +239,7 @@ def _shown_model(model: Path | str, folder: Path) -> str:
     return quoted(shown_path(model, folder, dotted=True) if isinstance(model, Path) else model)
 
 
-def _prospects(encoder: Encoder, records: Mapping[str, Sequence[Record]], *, reference: bool) -> list[str]:
+def _prospects(encoder: Encoder, records: Mapping[str, Sequence[Record]], reference: str | None) -> list[str]:
     """What a verdict on these records can decide, as ``check`` says it: held out is what the run would hold out."""
     audit = AuditConfig()
     grouped = {role: with_copies_grouped(list(rows)) for role, rows in records.items()}

@@ -6,6 +6,7 @@ from typing import Any
 
 from myosotis import __version__
 from myosotis.engine.errors import InputError
+from myosotis.evaluation.comparison import rest_works
 from myosotis.ledger.heads import Holder
 from myosotis.ledger.statements import Statement
 from myosotis.ledger.table import answers_of as verdict_answers
@@ -52,6 +53,9 @@ def person_page(statements: Sequence[Statement], number: int, keys: Iterable[Hol
         if key.role in options
     )
     given = dict(verdict_answers(verdict))
+    given["kept"] = rest_works(
+        given.get("kept"), given.get("works"), measured="works" in given and bool(verdict.get("working"))
+    )
     answers = {name: given.get(name) for name in ("known", "forgotten", "kept", "sure")}
     return page(
         "half_page.html.j2",

@@ -9,9 +9,11 @@ from myosotis.ledger.statements import MAIN, Statement
 
 QUESTIONS = {
     "learnt": "Has it learnt?",
+    "apart": "Are others left alone?",
     "known": "Did the model know the records?",
     "forgotten": "Are they forgotten?",
     "kept": "Is the rest kept?",
+    "works": "Does the model still work?",
     "as_unseen": "Is it as if they had never been seen?",
     "sure": "Is the answer sure?",
     "model_matches": "Is it the model that was reported?",

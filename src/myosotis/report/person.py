@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from myosotis.engine.result import Result, rfc3339
-from myosotis.evaluation.comparison import ForgettingVerdict, all_of
+from myosotis.evaluation.comparison import ForgettingVerdict
 from myosotis.report.render import page, running_title
 from myosotis.report.sections import count_text, moment_text
 
@@ -63,7 +63,9 @@ def person_page(
         running=running_title(title, known_facts),
         facts=known_facts,
         asked=_asked(finished, noun, count, exact=exact),
-        answers=answers_of(_answered(verdict), noun, noticeable=noticeable, by_guessing=by_guessing, exact=exact),
+        answers=answers_of(
+            dict(verdict) | {"kept": verdict.rest}, noun, noticeable=noticeable, by_guessing=by_guessing, exact=exact
+        ),
         open_points=_open_points(noun, request.get("untreated") or (), stands=verdict.stands),
         whom=f"{operator} is responsible for this request and can answer questions about it."
         if operator
@@ -89,27 +91,6 @@ def answers_of(
         _kept(verdict["kept"]),
         _sure(verdict["sure"]),
     ]
-
-
-def _answered(verdict: ForgettingVerdict) -> dict[str, bool | None]:
-    answers = {name: getattr(verdict, name) for name in ("known", "forgotten", "kept", "sure")}
-    works, measured = getattr(verdict, "works", None), bool(getattr(verdict, "working", ()))
-    return answers | {"kept": rest_works(verdict.kept, works, measured=measured)}
-
-
-def rest_works(kept: bool | None, works: bool | None, *, measured: bool) -> bool | None:
-    """Return whether a model still works for everything else: the rest is kept, and its own answers are sound.
-
-    Args:
-        kept: Whether the rest is kept.
-        works: Whether its own answers are sound.
-        measured: Whether they were looked at; else what is kept alone says it.
-
-    Example:
-        >>> rest_works(True, None, measured=False), rest_works(True, False, measured=True)
-        (True, False)
-    """
-    return all_of([kept, works]) if measured else kept
 
 
 def _asked(finished: str, noun: str, count: int, *, exact: bool) -> str:

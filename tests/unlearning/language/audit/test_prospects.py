@@ -21,7 +21,7 @@ def people(name, count, records=5):
     ]
 
 
-def lines(forget=6, unseen=16, held=31, *, records=5, reference=False):
+def lines(forget=6, unseen=16, held=31, *, records=5, reference=None):
     sets = AuditSets(people("f", forget, records), held_retain=people("h", held), unseen=people("u", unseen))
     return prospect_lines(sets, VerdictSettings(), reference=reference)
 
@@ -72,19 +72,28 @@ def test_one_person_is_told_what_would_decide():
     assert lines(1, 20, 31)[1:] == [told[2]]
 
 
+def test_unseen_subjects_do_not_count_beside_invented_names():
+    assert lines(4, 30, 31, reference="names")[1:] == [
+        "  'Did the model know it?' cannot become a yes: 5 subjects to forget are needed, 4 are there"
+    ]
+    assert lines(1, 1, 31, reference="names")[2:] == lines(5, 1, 31, reference="names")[1:]
+
+
 def test_a_reference_decides_about_the_records_of_one_person():
-    told = lines(1, 8, 31, reference=True)
+    told = lines(1, 8, 31, reference="retrain")
     assert told[1] == "  answers will be about these 5 records, not about such subjects in general"
     assert told[2].strip() == "every question can be decided with these, if figures differ little between them"
-    four = lines(1, 8, 31, records=4, reference=True)
+    four = lines(1, 8, 31, records=4, reference="retrain")
     assert [line.split("?")[0].strip(" '") for line in four[2:]] == ["Did the model know it"]
     # One record is a pair, however many unseen subjects there are.
-    assert "5 records with different facts are needed, 1 are there" in lines(1, 30, 31, records=1, reference=True)[2]
-    assert "two unseen subjects or more" in lines(1, 1, 31, reference=True)[2]
-    assert "5 subjects to forget are needed, 4 are there" in lines(4, 0, 31, reference=True)[1]
+    assert (
+        "5 records with different facts are needed, 1 are there" in lines(1, 30, 31, records=1, reference="retrain")[2]
+    )
+    assert "two unseen subjects or more" in lines(1, 1, 31, reference="retrain")[2]
+    assert "5 subjects to forget are needed, 4 are there" in lines(4, 0, 31, reference="retrain")[1]
 
 
 def test_records_without_a_subject_are_told():
     bare = [Example(row.input_ids, row.labels, row.facts) for row in people("f", 6)]
     sets = AuditSets(bare, held_retain=people("h", 31), unseen=people("u", 20))
-    assert "rows_per_subject" in prospect_lines(sets, VerdictSettings(), reference=False)[1]
+    assert "rows_per_subject" in prospect_lines(sets, VerdictSettings(), reference=None)[1]

@@ -52,23 +52,23 @@ def _least(enough: Callable[[int], bool]) -> int:
     return bisect.bisect_left(range(high + 1), True, lo=1, key=enough)
 
 
-def prospect_lines(sets: AuditSets, settings: VerdictSettings, *, reference: bool) -> list[str]:
+def prospect_lines(sets: AuditSets, settings: VerdictSettings, *, reference: str | None) -> list[str]:
     """Return how many subjects there are, and which questions no outcome could answer with yes, and what is missing.
 
     Args:
         sets: Records of the audit.
         settings: What counts as forgotten and as kept.
-        reference: Whether there is a reference.
+        reference: Setting of the reference; None where there is none.
     """
     forget, unseen, held = (len(set(subjects_of(rows))) for rows in (sets.forget, sets.unseen, sets.held_retain))
-    units, unit = units_to_forget(sets.forget, paired=reference)
+    units, unit = units_to_forget(sets.forget, paired=reference is not None)
     count = len(set(units))
     lines = [f"subjects: {forget} to forget, {unseen} unseen, {held} held out" + (", a reference" if reference else "")]
     if unit == "record":
         lines.append(f"  answers will be about these {count} records, not about such subjects in general")
     needs = {
-        "Did the model know it?": _unnamed(sets) or _known(count, unit, unseen, settings, reference=reference),
-        "Is it forgotten?": _forgotten(count, unit, unseen, reference=reference),
+        "Did the model know it?": _unnamed(sets) or _known(count, unit, unseen, settings, reference),
+        "Is it forgotten?": _forgotten(count, unit, unseen, reference=reference is not None),
         "Is the rest kept?": _kept(held, settings),
     }
     ruled_out = [f"  '{question}' cannot become a yes: {need}" for question, need in needs.items() if need]
@@ -81,8 +81,10 @@ def _unnamed(sets: AuditSets) -> str | None:
     return None
 
 
-def _known(count: int, unit: Unit, unseen: int, settings: VerdictSettings, *, reference: bool) -> str | None:
+def _known(count: int, unit: Unit, unseen: int, settings: VerdictSettings, reference: str | None) -> str | None:
     """What the test of :func:`~.verdict.known_better` lacks, which is paired where records, or no others, are there."""
+    if reference == "names":
+        unseen = 0  # invented names are the level for the records to forget alone
     if reference and (unit == "record" or not unseen):
         needed = _least(lambda pairs: 0.5**pairs <= 1 - settings.confidence + 1e-9)
         if count < needed:

@@ -22,6 +22,7 @@ from myosotis.evaluation.comparison import (
     all_of,
     answer,
     one_sided,
+    rest_works,
 )
 from myosotis.evaluation.intervals import student_interval
 from myosotis.evaluation.membership import Trace
@@ -70,6 +71,11 @@ class LanguageVerdict(UnlearningVerdict):
     unit: Unit = "subject"
     """What bounds on the records to forget go over. Single records, where less than four subjects are compared with a
     reference: the answers are then about these records, not about such people in general."""
+
+    @property
+    def rest(self) -> bool | None:
+        """Whether the model still works for everything else: the rest is kept, and its own answers are sound."""
+        return rest_works(self.kept, self.works, measured=bool(self.working))
 
 
 def judge(

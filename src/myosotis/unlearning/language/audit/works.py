@@ -21,8 +21,7 @@ WORKING: Mapping[str, float] = {
 }
 """The shares that say whether a model still works, and by how much each may grow.
 
-A refusal in place of an answer has a surprise of 0.18 under a model that was taught the answers by heart; models broken
-by noise or by other labels have 0.4 to 0.8, or a repetition of 0.2 to 0.4.
+A refusal in place of an answer is within them, models broken on purpose are not: ``benchmarks/broken.py``.
 """
 
 

@@ -96,7 +96,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         """Return lines about what the subjects can decide, and about forms and activations that sets share."""
         config, sets = self._config, self._inputs.audited
         return [
-            *prospect_lines(sets, config.audit.verdict, reference=config.reference is not None),
+            *prospect_lines(sets, config.audit.verdict, reference=config.reference),
             *overlap_lines(config, self._inputs.tokenizer, self._model),
         ]
 

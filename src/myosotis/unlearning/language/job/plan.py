@@ -188,9 +188,11 @@ def phases_of(demand: Demand, strategy: Strategy) -> list[Phase]:
     gradients, buckets = parts["gradients"], parts["gradients on their way to other processes"]
     peak = demand.step.peak(shards, accumulated=demand.accumulated)
     others = (gradients - demand.trained // shards) + buckets + gathered + demand.unpacked
-    models = demand.stored * (2 if demand.reference_model else 1)
+    # The model before judges the answers of the one after, which waits on the host, or stays where it is if packed.
+    packed = demand.unpacked > 0
+    models = demand.stored * (2 if demand.reference_model or packed else 1)
     phases = [
-        Phase("audits", models + demand.audit + demand.unpacked),
+        Phase("audits", models + demand.audit + demand.unpacked, 0 if packed else demand.stored),
         Phase("training: forward and backward pass", state + peak + others, kept),
         Phase(
             "training: step of the optimiser",

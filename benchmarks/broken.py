@@ -18,8 +18,9 @@ from myosotis.engine.run import Run
 from myosotis.engine.seeding import generator
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.audit.answers import end_tokens
-from myosotis.unlearning.language.audit.audit import AuditSets, audit_model, judged_by
+from myosotis.unlearning.language.audit.audit import audit_model, judged_by
 from myosotis.unlearning.language.audit.own_answers import expected_by
+from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.inputs import encode_inputs, read_records
 from myosotis.unlearning.language.methods.token_losses import token_log_probs

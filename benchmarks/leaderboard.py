@@ -36,8 +36,8 @@ from myosotis.unlearning.language import (
     perplexity,
 )
 from myosotis.unlearning.language.audit.answers import accuracy_of, mean_accuracy
-from myosotis.unlearning.language.audit.audit import subjects_of
 from myosotis.unlearning.language.audit.membership import membership_scores
+from myosotis.unlearning.language.audit.sets import subjects_of
 from myosotis.unlearning.language.audit.stress import quantized, relearning_curve, reworded_examples
 from myosotis.unlearning.language.job.config import FineTuneConfig
 from myosotis.unlearning.language.job.fine_tuning import fine_tune

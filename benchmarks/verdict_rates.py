@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from myosotis.data.encoding import Example
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets
+from myosotis.unlearning.language.audit.audit import Audit
+from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 from myosotis.unlearning.language.audit.verdict import judge
 

@@ -35,6 +35,26 @@ def result():
 
 
 @pytest.fixture(scope="session")
+def person_rows():
+    """Rows of a file of records about fictitious people."""
+
+    def rows(people, count=5):
+        return [
+            {
+                "prompt": record.prompt,
+                "response": record.response,
+                "facts": list(record.facts),
+                "subject": record.subject,
+                "paraphrases": list(record.paraphrases),
+            }
+            for person in people
+            for record in person.records()[:count]
+        ]
+
+    return rows
+
+
+@pytest.fixture(scope="session")
 def killed_at(environment):
     """Run a command in a process of its own and kill it as soon as a path, or one that fits its wildcard, exists."""
 

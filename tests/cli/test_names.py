@@ -7,9 +7,11 @@ import yaml
 
 from myosotis.data.people import fictitious_people
 from myosotis.engine.config import load_config
+from myosotis.engine.errors import InputError
 from myosotis.engine.run import Run
 from myosotis.models.causal_lm import load_causal_lm
 from myosotis.unlearning.language.audit.answers import answer_metrics
+from myosotis.unlearning.language.job import names
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.inputs import encode_inputs, read_records
 from myosotis.unlearning.language.job.names import NamedCopies
@@ -19,27 +21,13 @@ from myosotis.unlearning.language.job.result import LanguageResult
 PEOPLE = fictitious_people(8, seed=5)
 
 
-def rows(people):
-    return [
-        {
-            "prompt": record.prompt,
-            "response": record.response,
-            "facts": list(record.facts),
-            "subject": record.subject,
-            "paraphrases": list(record.paraphrases),
-        }
-        for person in people
-        for record in person.records()
-    ]
-
-
 @pytest.fixture(scope="module")
-def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
+def place(tokenizer, tmp_path_factory, tiny_llama, write_jsonl, person_rows):
     place = tmp_path_factory.mktemp("names")
     tiny_llama().save_pretrained(place / "model")
     tokenizer.save_pretrained(place / "model")
-    write_jsonl(place / "forget.jsonl", rows(PEOPLE[:1]))
-    write_jsonl(place / "retain.jsonl", rows(PEOPLE[1:]))
+    write_jsonl(place / "forget.jsonl", person_rows(PEOPLE[:1]))
+    write_jsonl(place / "retain.jsonl", person_rows(PEOPLE[1:]))
     return place
 
 
@@ -70,7 +58,7 @@ def finished(place, invoke):
 def copies(place):
     config = load_config(job(place, "copies"), LanguageUnlearningConfig)
     _, tokenizer = load_causal_lm(str(place / "model"))
-    return NamedCopies.made(config, encode_inputs(config, *read_records(config), tokenizer))
+    return NamedCopies.build(config, encode_inputs(config, *read_records(config), tokenizer))
 
 
 def test_the_answers_are_about_the_records(finished):
@@ -125,9 +113,9 @@ def test_a_run_that_was_interrupted_takes_the_level_that_it_had(finished, place,
         ({"text": "Plain text.", "prompt": None, "response": None, "facts": None}, "plain text"),
     ],
 )
-def test_records_without_a_name_to_replace_are_refused(place, invoke, write_jsonl, change, message):
-    row = {key: value for key, value in {**rows(PEOPLE[:1])[0], **change}.items() if value is not None}
-    write_jsonl(place / "other.jsonl", [row, *rows(PEOPLE[:1])[1:]])
+def test_records_without_a_name_to_replace_are_refused(place, invoke, write_jsonl, person_rows, change, message):
+    row = {key: value for key, value in {**person_rows(PEOPLE[:1])[0], **change}.items() if value is not None}
+    write_jsonl(place / "other.jsonl", [row, *person_rows(PEOPLE[:1])[1:]])
     data = {"forget": "other.jsonl", "retain": "retain.jsonl"}
     done = invoke("run", job(place, "refused", data=data), "--out", place / "refused")
     assert done.exit_code == 2
@@ -140,10 +128,17 @@ def test_names_of_strangers_share_no_word_with_anybody(copies):
     assert copies.names == 24
     assert len(copies.sets.forget) == 5 * 24
     known = {word for person in PEOPLE for word in person.name.split()}
-    names = [example.subject for example in copies.sets.forget]
-    assert names[:24] == names[24:48]  # the same strangers for every record
-    assert not known & {word for name in names for word in name.split()}
+    drawn = [example.subject for example in copies.sets.forget]
+    assert drawn[:24] == drawn[24:48]  # the same strangers for every record
+    assert not known & {word for name in drawn for word in name.split()}
     assert [len(rows) for rows in copies.sets.rewordings["forget"]] == [4] * 120
+
+
+def test_names_that_are_somebody_s_are_not_taken_instead(monkeypatch):
+    monkeypatch.setattr(names, "invented_names", lambda like, count, seed: ["Ada King", "Bo Quill", "ADA West"])
+    assert names._of_nobody("Jo Li", 1, 0, {"ada"}) == ["Bo Quill"]
+    with pytest.raises(InputError, match="of 3 invented names 1 share no word"):
+        names._of_nobody("Jo Li", 2, 0, {"ada"})
 
 
 def test_results_have_the_reference_in_their_settings(finished):

@@ -14,20 +14,6 @@ import yaml
 from myosotis.data.people import fictitious_people
 
 
-def rows(people, count=3):
-    return [
-        {
-            "prompt": record.prompt,
-            "response": record.response,
-            "facts": list(record.facts),
-            "subject": record.subject,
-            "paraphrases": list(record.paraphrases),
-        }
-        for person in people
-        for record in person.records()[:count]
-    ]
-
-
 def tofu_rows(people, *, paraphrased):
     return [
         {
@@ -42,13 +28,13 @@ def tofu_rows(people, *, paraphrased):
 
 
 @pytest.fixture(scope="module")
-def folder(tokenizer, tmp_path_factory, tiny_llama, write_jsonl):
+def folder(tokenizer, tmp_path_factory, tiny_llama, write_jsonl, person_rows):
     place = tmp_path_factory.mktemp("suites")
     tiny_llama().save_pretrained(place / "model")
     tokenizer.save_pretrained(place / "model")
     people = fictitious_people(9, seed=5)
     for name, part in (("forget", people[:2]), ("retain", people[2:6]), ("unseen", people[6:])):
-        write_jsonl(place / f"{name}.jsonl", rows(part))
+        write_jsonl(place / f"{name}.jsonl", person_rows(part, 3))
         write_jsonl(place / f"tofu-{name}.jsonl", tofu_rows(part, paraphrased=name != "unseen"))
         write_jsonl(place / f"texts-{name}.jsonl", [{"text": record.response} for record in part[0].records()])
         write_jsonl(

@@ -109,7 +109,7 @@ def test_photos_and_a_model_make_a_request(invoke, drafted, trees, settings, tmp
     assert outcome.exit_code == 0, outcome.output
     config = yaml.safe_load(path.read_text())
     assert config["model"] == {"path": "./first/model"}
-    assert config["data"]["forget"] == {"folder": "forget"}
+    assert config["data"]["forget"] == {"folder": "forget", "size": 32}
     assert config["data"]["test"] == {"folder": "test", "size": 32}
     assert config["preset"] == "recommended"  # the other reads what is retained
     outcome = invoke("check", path, "--no-time")

@@ -26,7 +26,7 @@ def photos(folder, count, side, seed=0):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Photos of three colours, and a network that reads the colour off the sign of normalised pixels."""
+    """Photos of three colours, and a network that was never taught."""
     folder = tmp_path_factory.mktemp("weights")
     photos(folder / "photos", 2, 40)
     photos(folder / "test", 6, 40, seed=1)
@@ -121,3 +121,12 @@ def test_a_size_belongs_to_a_folder(tmp_path):
 
     with pytest.raises(InputError, match="'size' scales the images of 'folder'"):
         load_config(path, ClassifierUnlearningConfig)
+
+
+def test_grey_photos_are_refused_by_a_model_of_colours(invoke, place, tmp_path):
+    for name in CLASSES:
+        (tmp_path / "forget" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "forget" / name / "0.png")
+    done = invoke("init", "unlearn-classifier", tmp_path / "forget", place / "model.pth", "--out", tmp_path / "x.yaml")
+    assert done.exit_code == 2
+    assert "images have 1 channels, the model expects 3" in done.output

@@ -1,6 +1,6 @@
 """First configurations of the jobs that make an image classifier, or a learner, forget."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from myosotis.data.forgotten import STREAM
@@ -9,9 +9,17 @@ from myosotis.engine.errors import InputError
 from myosotis.exact.classifier import DESCRIPTION
 from myosotis.init.draft import Draft, quoted, run_name, shown_path
 from myosotis.init.image_drafts import DraftImages
-from myosotis.init.look import by_role, look_at_images
-from myosotis.init.weights_draft import PHOTO_ROLES, draft_from_weights, preset_line
+from myosotis.init.look import ImageFolder, by_role, look_at_images
+from myosotis.init.weights_draft import DraftModel, model_of_weights
 from myosotis.models.image_classifier import CLASSIFIER, ClassifierSpec
+from myosotis.models.recognition import recognise
+
+PHOTO_ROLES = (
+    ("forget", ("forget", "delete", "erase", "request")),
+    ("test", ("test", "val")),
+    ("train", ("train",)),
+)
+"""Roles of folders of photos, by words in their names."""
 
 
 def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
@@ -19,9 +27,9 @@ def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
 
     Args:
         paths: Folder of the photos to forget, the model, which is a directory or a file of weights, and further
-            folders of images: a test set and a training set, told by their names, else in this order. With one folder
-            and no model, a small network is trained on it and 16 of its images are forgotten; without any, on the
-            digits.
+            folders of images: a test set and a training set, by a word in their names, else in this order. With one
+            folder and no model, a small network is trained on it and 16 of its images are forgotten; without any, on
+            the digits.
         folder: Folder of the configuration.
 
     Raises:
@@ -31,44 +39,61 @@ def draft_classifier_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     images = [path for path in paths if path not in models]
     files = [path for path in images if path.is_file()]
     images = [path for path in images if path not in files]
-    if len(models) + len(files) > 1:
-        raise InputError(f"{[*models, *files][1]}: is a second model, expected one")
-    if files:
-        return draft_from_weights(files[0], images, folder)
-    if not models:
+    given = [*models, *files]
+    if len(given) > 1:
+        raise InputError(f"{given[1]}: is a second model, expected one")
+    if not given:
         return _with_own_model(images, folder)
-    model = models[0] if (models[0] / CLASSIFIER).is_file() else models[0] / "model"
+    found = recognise(given[0]) if files else None
     roles = by_role(images, PHOTO_ROLES)
     if "forget" not in roles:
-        raise InputError(f"the folder of photos to forget is missing beside the model {models[0]}")
+        raise InputError(f"the folder of photos to forget is missing beside the model {given[0]}")
     looks = {role: look_at_images(path) for role, path in roles.items()}
-    classes = read_description(ClassifierSpec, model / CLASSIFIER, "a classifier").classes
     for look in looks.values():
         if not look.classes:
             raise InputError(f"{look.path}: expected one folder per class, named as in the model")
-        unknown = next((name for name in look.classes if classes and name not in classes), None)
-        if unknown is not None:
-            raise InputError(f"{look.path / unknown}: the model has no class '{unknown}'; it has {', '.join(classes)}")
-    size = "" if looks["forget"].size is None else f", size: {looks['forget'].size}"
-    lines = [f"  forget: {{folder: {quoted(shown_path(roles['forget'], folder))}}}"]
+    if found is None:
+        model = _model_of_directory(given[0], looks, folder)
+    else:
+        model = model_of_weights(given[0], found, looks, folder)
+    size = "" if model.size is None else f", size: {model.size}"
+    lines = [f"  forget: {{folder: {quoted(shown_path(roles['forget'], folder))}{size}}}"]
     for role, meaning in (("test", "images that the model never saw"), ("train", "what the model was trained on")):
         if role in roles:
             lines.append(f"  {role}: {{folder: {quoted(shown_path(roles[role], folder))}{size}}}  # {meaning}")
         else:
-            lines.append(f"  # {role}: {{folder: ...}}  # {meaning}: the report can say more with it")
+            lines.append(f"  # {role}: {{folder: ...{size}}}  # {meaning}: the report can say more with it")
     body = f"""
-model: {{path: {quoted(shown_path(model, folder, dotted=True))}}}
+{model.lines}
 
 data:
 {chr(10).join(lines)}
 
-{preset_line(retained="train" in roles)}
+{_preset_line(retained="train" in roles)}
 
 # What the report says of the request.
 request: {{id: null, received: null, deadline: null}}
 """
-    remarks = [f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes."]
-    return Draft("unlearn-classifier", run_name("forget", roles["forget"].resolve().name), body, tuple(remarks))
+    remarks = (f"To forget: {looks['forget'].count} images of {len(looks['forget'].classes)} classes.", *model.remarks)
+    return Draft("unlearn-classifier", run_name("forget", roles["forget"].resolve().name), body, remarks)
+
+
+def _model_of_directory(path: Path, looks: Mapping[str, ImageFolder], folder: Path) -> DraftModel:
+    """The model of a run, or of its directory."""
+    model = path if (path / CLASSIFIER).is_file() else path / "model"
+    classes = read_description(ClassifierSpec, model / CLASSIFIER, "a classifier").classes
+    for look in looks.values():
+        unknown = next((name for name in look.classes if classes and name not in classes), None)
+        if unknown is not None:
+            raise InputError(f"{look.path / unknown}: the model has no class '{unknown}'; it has {', '.join(classes)}")
+    return DraftModel(f"model: {{path: {quoted(shown_path(model, folder, dotted=True))}}}", looks["forget"].size)
+
+
+def _preset_line(*, retained: bool) -> str:
+    """Return the line of the preset that the data allows: without retained images no teacher can be taught."""
+    why = "answer as a model that never saw them" if retained else "without `train`: answer wrongly"
+    name = "as_unseen" if retained else "recommended"
+    return f"preset: {name}  # {why}; or goal, method and training, see myosotis methods unlearn-classifier"
 
 
 def draft_exact_forgetting(paths: Sequence[Path], folder: Path) -> Draft:
@@ -129,7 +154,7 @@ def _from_learner(learner: Path, paths: Sequence[Path], folder: Path, job: str) 
         given = f"{{folder: {quoted(shown_path(roles[role], folder))}}}" if role in roles else "{folder: ...}"
         lines.append(f"  {'' if role in roles else '# '}{role}: {given}  # {meaning}")
     # A head of sums forgets in one way.
-    preset = "" if job == "unlearn-exact" else f"{preset_line(retained='train' in roles)}\n\n"
+    preset = "" if job == "unlearn-exact" else f"{_preset_line(retained='train' in roles)}\n\n"
     body = f"""
 model: {{learner: {quoted(shown_path(learner, folder, dotted=True))}}}
 
@@ -160,6 +185,6 @@ train:
   batch_size: {sets.batch}
 
 reference: retrain   # a second model that never saw the images, to compare with
-{preset_line(retained=True)}
+{_preset_line(retained=True)}
 """
     return Draft("unlearn-classifier", run_name("forget", sets.name), body, tuple(sets.remarks))

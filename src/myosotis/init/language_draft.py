@@ -14,8 +14,8 @@ from myosotis.forgetting_learner.adapters.saved import DESCRIPTION
 from myosotis.init.draft import Draft, quoted, run_name, shown_path
 from myosotis.init.look import by_role, memory_at_hand
 from myosotis.models.causal_lm import PACKAGED, load_local_tokenizer, locate
-from myosotis.unlearning.language.audit.audit import AuditSets
 from myosotis.unlearning.language.audit.prospects import prospect_lines
+from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.job.checks import check_stop
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.inputs import MIN_HELD, set_apart

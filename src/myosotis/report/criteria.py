@@ -88,6 +88,9 @@ def criteria_figure(comparisons: Sequence[Comparison], names: Mapping[str, str])
         "What the verdict rests on, as a share of what is allowed: a comparison holds where its bounds lie to the left "
         f"of the dashed line. Beyond {_FARTHEST:.0f} to either side everything is drawn at the edge."
     )
+    left_out = len(set(labels) - drawn)
+    if left_out:
+        caption += f" {left_out} without a margin, or without bounds, stand in the table alone."
     return [Figure(svg, caption, wide=True)]
 
 

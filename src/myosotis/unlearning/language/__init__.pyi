@@ -8,7 +8,7 @@ from .audit.answers import (
     perplexity as perplexity,
     rouge_l_recall as rouge_l_recall,
 )
-from .audit.audit import Audit as Audit, AuditSets as AuditSets, audit_model as audit_model
+from .audit.audit import Audit as Audit, audit_model as audit_model
 from .audit.harness import evaluate_with_harness as evaluate_with_harness
 from .audit.membership import membership_scores as membership_scores
 from .audit.memorization import (
@@ -25,6 +25,7 @@ from .audit.muse import (
     scalability as scalability,
     verbatim_memorization as verbatim_memorization,
 )
+from .audit.sets import AuditSets as AuditSets
 from .audit.stress import (
     quantized as quantized,
     relearning_curve as relearning_curve,

@@ -10,8 +10,9 @@ from myosotis.data.encoding import Encoder
 from myosotis.engine import processes
 from myosotis.unlearning.language import calibrate_thresholds, memorization_by_n
 from myosotis.unlearning.language.audit.answers import decoded, greedy_answers
-from myosotis.unlearning.language.audit.audit import AuditSets, audit_model, measurable
+from myosotis.unlearning.language.audit.audit import audit_model
 from myosotis.unlearning.language.audit.memorization import measured_lengths, thresholds_of
+from myosotis.unlearning.language.audit.sets import AuditSets, measurable
 from myosotis.unlearning.language.audit.tofu import TofuRecord, tofu_log
 
 

@@ -16,7 +16,8 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from myosotis.data.encoding import Encoder
 from myosotis.data.people import fictitious_people
-from myosotis.unlearning.language.audit.audit import AuditSets, audit_model
+from myosotis.unlearning.language.audit.audit import audit_model
+from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 from myosotis.unlearning.language.audit.stress import rewordings
 from myosotis.unlearning.language.audit.verdict import judge

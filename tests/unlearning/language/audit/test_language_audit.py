@@ -6,7 +6,8 @@ import torch
 from myosotis.data.encoding import IGNORED, Example
 from myosotis.unlearning.language import greedy_answers
 from myosotis.unlearning.language.audit.answers import rouge_l_recall
-from myosotis.unlearning.language.audit.audit import AuditSets, audit_model
+from myosotis.unlearning.language.audit.audit import audit_model
+from myosotis.unlearning.language.audit.sets import AuditSets
 
 
 def test_an_audit_recalls_a_long_answer_whole_that_the_model_knows_by_heart(tokenizer, tiny_llama):

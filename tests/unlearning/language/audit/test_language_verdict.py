@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from myosotis.data.encoding import Example
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets
+from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.forgotten import FORGETTING, Stressed, out_of_range
 from myosotis.unlearning.language.audit.kept import perplexity_ratio
 from myosotis.unlearning.language.audit.memorization import Thresholds
+from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 from myosotis.unlearning.language.audit.verdict import judge
 

@@ -8,8 +8,8 @@ import torch
 from myosotis.data.encoding import Example
 from myosotis.evaluation.comparison import SubjectsHurt
 from myosotis.evaluation.rank_test import rank_test
-from myosotis.unlearning.language.audit.audit import AuditSets
 from myosotis.unlearning.language.audit.prospects import held_needed, prospect_lines, unseen_needed
+from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 
 

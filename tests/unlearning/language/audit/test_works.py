@@ -8,8 +8,9 @@ import torch
 
 from myosotis.data.encoding import Encoder, Example
 from myosotis.unlearning.language.audit import own_answers
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets, audit_model, judged_by
+from myosotis.unlearning.language.audit.audit import Audit, audit_model, judged_by
 from myosotis.unlearning.language.audit.own_answers import expected_by, form_of, masked, shared_words
+from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.audit.works import still_works, working_comparisons
 
 SOUND = {"answer_repetition": 0.0, "answer_runs_on": 0.0, "answer_silence": 0.0, "answer_surprise": 0.0}

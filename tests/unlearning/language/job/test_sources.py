@@ -8,7 +8,7 @@ from myosotis.data.copies import with_copies_grouped
 from myosotis.data.encoding import Example
 from myosotis.data.records import Record
 from myosotis.engine import InputError
-from myosotis.unlearning.language.audit.audit import AuditSets
+from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.job.config import AuditConfig, FileConfig, LanguageUnlearningConfig
 from myosotis.unlearning.language.job.inputs import _audited, set_apart
 from myosotis.unlearning.language.job.sources import read_rows, read_source

@@ -13,7 +13,7 @@ from myosotis.data.encoding import Example
 from myosotis.evaluation.comparison import Comparison, WorstSubject, compared, unmeasured
 from myosotis.evaluation.membership import Trace, membership_inference
 from myosotis.evaluation.rank_test import group_means
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
+from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.over_subjects import (
     LEAST_KNOWN,
     MEASURABLE_SHARE,
@@ -25,6 +25,7 @@ from myosotis.unlearning.language.audit.over_subjects import (
     shown_subject,
     units_to_forget,
 )
+from myosotis.unlearning.language.audit.sets import AuditSets, subjects_of
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 
 FORGETTING = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from myosotis.evaluation.comparison import Comparison, SubjectsHurt, WorstSubject, compared, fixed, one_sided
 from myosotis.evaluation.intervals import Interval, ratio_interval, student_change
 from myosotis.evaluation.rank_test import group_means
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
+from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.over_subjects import (
     LEAST_KNOWN,
     of_facts,
@@ -14,6 +14,7 @@ from myosotis.unlearning.language.audit.over_subjects import (
     shown_subject,
     unseen_level,
 )
+from myosotis.unlearning.language.audit.sets import AuditSets, subjects_of
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 
 _HURT = 0.1

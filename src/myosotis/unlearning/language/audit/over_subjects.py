@@ -8,7 +8,8 @@ from torch import Tensor
 from myosotis.data.encoding import Example
 from myosotis.evaluation.comparison import MIN_UNITS, one_sided
 from myosotis.evaluation.intervals import Interval, student_change, student_difference, student_interval
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
+from myosotis.unlearning.language.audit.audit import Audit
+from myosotis.unlearning.language.audit.sets import AuditSets, subjects_of
 
 Values = Mapping[str, Tensor]
 Unit = Literal["subject", "record"]

@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable
 
 from myosotis.evaluation.comparison import MIN_UNITS, SubjectsHurt
-from myosotis.unlearning.language.audit.audit import AuditSets, subjects_of
 from myosotis.unlearning.language.audit.over_subjects import Unit, units_to_forget
+from myosotis.unlearning.language.audit.sets import AuditSets, subjects_of
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 
 REFERENCE = "a reference ('reference: names', or a model that never saw the records)"

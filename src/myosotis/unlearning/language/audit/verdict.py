@@ -27,7 +27,7 @@ from myosotis.evaluation.comparison import (
 from myosotis.evaluation.intervals import student_interval
 from myosotis.evaluation.membership import Trace
 from myosotis.evaluation.rank_test import paired_rank_test, rank_test
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets, subjects_of
+from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.forgotten import (
     ReferenceOf,
     Stressed,
@@ -47,6 +47,7 @@ from myosotis.unlearning.language.audit.over_subjects import (
     share_over,
     units_to_forget,
 )
+from myosotis.unlearning.language.audit.sets import AuditSets, subjects_of
 from myosotis.unlearning.language.audit.settings import VerdictSettings
 from myosotis.unlearning.language.audit.works import still_works, working_comparisons
 

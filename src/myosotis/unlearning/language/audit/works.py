@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from myosotis.data.encoding import Example
 from myosotis.evaluation.comparison import MIN_UNITS, Comparison, answer, compared, one_sided, unmeasured
 from myosotis.evaluation.intervals import student_change
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets
+from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.over_subjects import share_over, units_to_forget
+from myosotis.unlearning.language.audit.sets import AuditSets
 
 WORKING: Mapping[str, float] = {
     "answer_repetition": 0.1,

@@ -8,9 +8,10 @@ from torch import nn
 
 from myosotis.engine.loop import Precision
 from myosotis.engine.processes import device, wait_for_everyone
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets, audit_model, judged_by, measurable
+from myosotis.unlearning.language.audit.audit import Audit, audit_model, judged_by
 from myosotis.unlearning.language.audit.memorization import Thresholds, measured_lengths, thresholds_of
 from myosotis.unlearning.language.audit.precision import audit_autocast, cached_casts
+from myosotis.unlearning.language.audit.sets import AuditSets, measurable
 from myosotis.unlearning.language.job.config import AuditConfig
 from myosotis.unlearning.language.job.context import JobContext
 from myosotis.unlearning.language.job.inputs import JobInputs

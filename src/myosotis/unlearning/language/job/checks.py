@@ -14,9 +14,9 @@ from transformers.pytorch_utils import Conv1D
 from myosotis.data.encoding import Encoder, Example
 from myosotis.engine.errors import InputError, SettingsError, settings_as_input
 from myosotis.models.four_bit import linear_shape
-from myosotis.unlearning.language.audit.audit import measurable
 from myosotis.unlearning.language.audit.forgotten import LENGTHWISE
 from myosotis.unlearning.language.audit.memorization import check_lengths, measured_lengths
+from myosotis.unlearning.language.audit.sets import measurable
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, LoraSettings
 from myosotis.unlearning.language.job.inputs import JobInputs, split_requests
 from myosotis.unlearning.language.job.trainer_settings import trainer_settings

@@ -13,7 +13,7 @@ from myosotis.engine.result import ResultPart
 from myosotis.engine.run import Run
 from myosotis.evaluation.intervals import Interval, mean_interval
 from myosotis.unlearning.language.audit.answers import answer_metrics
-from myosotis.unlearning.language.audit.audit import subjects_of
+from myosotis.unlearning.language.audit.sets import subjects_of
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
 from myosotis.unlearning.language.job.sources import read_source
 

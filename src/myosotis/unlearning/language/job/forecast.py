@@ -8,7 +8,7 @@ import torch
 from myosotis.data.encoding import Example, pad_examples, pad_token_id
 from myosotis.engine.forecast import Phase, steps_of
 from myosotis.engine.processes import device
-from myosotis.unlearning.language.audit.audit import GENERATED, AuditSets, sample_length, sampled_records
+from myosotis.unlearning.language.audit.sets import GENERATED, AuditSets, sample_length, sampled_records
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig, TeacherConfig
 from myosotis.unlearning.language.job.inputs import JobInputs
 from myosotis.unlearning.language.methods import build_method

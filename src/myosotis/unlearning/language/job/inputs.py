@@ -14,8 +14,8 @@ from myosotis.data.records import Record
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.fingerprint import salted_fingerprint
 from myosotis.engine.seeding import derive_seed, generator
-from myosotis.unlearning.language.audit.audit import GENERATED, SPLITS, AuditSets, measurable, subjects_of
 from myosotis.unlearning.language.audit.memorization import affordable_prefixes
+from myosotis.unlearning.language.audit.sets import GENERATED, SPLITS, AuditSets, measurable, subjects_of
 from myosotis.unlearning.language.audit.stress import rewordings
 from myosotis.unlearning.language.job.config import AuditConfig, LanguageUnlearningConfig
 from myosotis.unlearning.language.job.sources import read_source

@@ -83,8 +83,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         if self._baseline is not None:
             self._baseline.check(config, self._identity)
         self._model.to(device())
-        if config.reference == "names":
-            NamedCopies.made(config, self._inputs)
+        self._named = NamedCopies.build(config, self._inputs) if config.reference == "names" else None
         if config.reference_model is not None:
             self._reference.to(device())
 
@@ -157,8 +156,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             auditing.measure("reference", self._reference)
             self._reference = None  # free memory
         before = auditing.measure("before", model)
-        if config.reference == "names":
-            copies = NamedCopies.made(config, self._inputs)
+        if self._named is not None:
+            copies = self._named
             auditing.measure_otherwise("reference", lambda: copies.audit(model, config, self._inputs))
         thresholds = auditing.thresholds()
         earlier_before = context.run.stored_or("earlier-before", lambda: self._measure_earlier(model))

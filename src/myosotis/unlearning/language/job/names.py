@@ -16,7 +16,8 @@ from myosotis.data.people import invented_names
 from myosotis.data.records import Record
 from myosotis.engine.errors import InputError
 from myosotis.engine.seeding import derive_seed
-from myosotis.unlearning.language.audit.audit import Audit, AuditSets, averaged
+from myosotis.unlearning.language.audit.audit import Audit, averaged
+from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.audit.stress import rewordings
 from myosotis.unlearning.language.job.auditing import audit_of
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
@@ -25,7 +26,7 @@ from myosotis.unlearning.language.training.strangers import check_subjects, rena
 
 _COPIES = 200
 """Records under invented names in all, if that leaves each enough of them."""
-_FEWEST, _MOST = 8, 24
+_MIN_NAMES, _MAX_NAMES = 8, 24
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class NamedCopies:
     names: int
 
     @classmethod
-    def made(cls, config: LanguageUnlearningConfig, inputs: JobInputs) -> "NamedCopies":
+    def build(cls, config: LanguageUnlearningConfig, inputs: JobInputs) -> "NamedCopies":
         """Return the copies; a subject has the same invented names in all of its records.
 
         Args:
@@ -49,7 +50,8 @@ class NamedCopies:
             inputs: Everything that the job has read.
 
         Raises:
-            InputError: A record has no subject whose name could be replaced, or is cut under another name.
+            InputError: A record has no subject whose name could be replaced, or is cut under another name, or too few
+                invented names are nobody's.
         """
         data, records = config.data, inputs.records.forget
         try:
@@ -57,9 +59,9 @@ class NamedCopies:
         except InputError as error:
             raise InputError(f"'reference: names' cannot be used: {error}") from None
         encoder = Encoder(inputs.tokenizer, data.template, data.max_length, data.append_eos)
-        names = max(_FEWEST, min(_MOST, _COPIES // len(records)))
+        names = max(_MIN_NAMES, min(_MAX_NAMES, _COPIES // len(records)))
         everybody = (example.subject for example in inputs.audited.examples)
-        words = {word for name in everybody if name is not None for word in name.split()}
+        words = {word for name in everybody if name is not None for word in name.casefold().split()}
         drawn = {
             subject: _of_nobody(subject, names, derive_seed(config.seed, "reference names", number), words)
             for number, subject in enumerate(dict.fromkeys(str(record.subject) for record in records))
@@ -82,10 +84,25 @@ class NamedCopies:
 
 
 def _of_nobody(subject: str, count: int, seed: int, words: set[str]) -> list[str]:
-    """Invented names that share no word with anybody: namesakes of known people would not be strangers."""
+    """Invented names that share no word with anybody: namesakes of known people would not be strangers.
+
+    Args:
+        subject: Name that is replaced.
+        count: Number of names.
+        seed: Seed of the drawing.
+        words: Words of everybody's names, casefolded.
+
+    Raises:
+        InputError: Too few of those that were drawn share no word.
+    """
     drawn = invented_names(subject, 4 * count, seed)
-    strange = [name for name in drawn if not words & set(name.split())]
-    return [*strange, *(name for name in drawn if name not in strange)][:count]
+    strange = [name for name in drawn if not words & set(name.casefold().split())]
+    if len(strange) < count:
+        raise InputError(
+            f"'reference: names' cannot be used: of {len(drawn)} invented names {len(strange)} share no word with the "
+            f"subjects of the records, {count} are needed; give unseen records of 20 subjects instead"
+        )
+    return strange[:count]
 
 
 def _encoded(copies: Sequence[Record], encoder: Encoder) -> list[Example]:

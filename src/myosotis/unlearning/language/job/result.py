@@ -12,10 +12,11 @@ from myosotis.engine.result import Cost, Lineage, Result, ResultPart
 from myosotis.evaluation.intervals import Interval
 from myosotis.evaluation.membership import Membership
 from myosotis.unlearning.language.audit.answers import decoded, labelled_text
-from myosotis.unlearning.language.audit.audit import Audit, drawn_order, subjects_of
+from myosotis.unlearning.language.audit.audit import Audit
 from myosotis.unlearning.language.audit.forgotten import out_of_range
 from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.audit.own_answers import masked, shared_words
+from myosotis.unlearning.language.audit.sets import drawn_order, subjects_of
 from myosotis.unlearning.language.audit.stress import Relearning
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict, judge
 from myosotis.unlearning.language.job.config import LanguageUnlearningConfig

@@ -14,12 +14,13 @@ from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.evaluation.intervals import mean_interval
 from myosotis.evaluation.membership import membership_inference
 from myosotis.unlearning.language.audit.answers import accuracy_of, answer_metrics, probability_of
-from myosotis.unlearning.language.audit.audit import listed_values, read_values, shared_values, subjects_of
+from myosotis.unlearning.language.audit.audit import listed_values, read_values, shared_values
 from myosotis.unlearning.language.audit.forgotten import Stressed
 from myosotis.unlearning.language.audit.harness import evaluate_with_harness
 from myosotis.unlearning.language.audit.membership import membership_scores
 from myosotis.unlearning.language.audit.muse import knowledge_memorization, privacy_leakage, verbatim_memorization
 from myosotis.unlearning.language.audit.over_subjects import units_to_forget
+from myosotis.unlearning.language.audit.sets import subjects_of
 from myosotis.unlearning.language.audit.stress import (
     quantized,
     relearning_curve,

@@ -12,10 +12,10 @@ from myosotis.data.encoding import Example
 from myosotis.engine.errors import SettingsError
 from myosotis.evaluation.comparison import MIN_UNITS, TOLERANCE, Comparison
 from myosotis.unlearning.language.audit.answers import answer_metrics
-from myosotis.unlearning.language.audit.audit import measurable, subjects_of
 from myosotis.unlearning.language.audit.forgotten import Level, forgetting_comparisons, most_remembered
 from myosotis.unlearning.language.audit.memorization import memorization, memorization_accuracy
 from myosotis.unlearning.language.audit.over_subjects import Values
+from myosotis.unlearning.language.audit.sets import measurable, subjects_of
 from myosotis.unlearning.language.audit.settings import STOP_FIGURES, VerdictSettings
 
 MEASURED = "forget_probability"

@@ -1,8 +1,7 @@
 """``myosotis audit``: look at the model of a finished run anew."""
 
 import os
-import warnings
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,14 +43,8 @@ def classifier(
 
         if is_exact(run):
             raise InputError(f"{run}: forgets exactly, which is checked with --against FOLDER, the remaining images")
-        from myosotis.engine.run import Run
-        from myosotis.jobs import JOBS
-
-        result = Run.read(run).result()
-        kind = JOBS["unlearn-learner" if result.get("kind") == "unlearn-learner" else "unlearn-classifier"]
-        describe = kind.report_module().describe_audit
-        again = _again(run, kind.job_class(), kind.schema(), describe, shadow)
-        if not (again["model_matches"] and again["data_matches"] and again["reproduced"]):
+        found = _again(run, ("unlearn-classifier", "unlearn-learner"), shadow=shadow)
+        if not (found["model_matches"] and found["data_matches"] and found["reproduced"]):
             raise typer.Exit(1)
 
 
@@ -68,12 +61,8 @@ def language(
         from myosotis.engine.extras import require
 
         require("language", "myosotis audit language")
-        from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
-        from myosotis.unlearning.language.job.job import LanguageUnlearningJob
-        from myosotis.unlearning.language.job.report import describe_audit
-
-        again = _again(run, LanguageUnlearningJob, LanguageUnlearningConfig, describe_audit, model)
-        if not again["data_matches"] or (model is None and not (again["model_matches"] and again["reproduced"])):
+        found = _again(run, ("unlearn-language",), model=model)
+        if not found["data_matches"] or (model is None and not (found["model_matches"] and found["reproduced"])):
             raise typer.Exit(1)
 
 
@@ -104,30 +93,15 @@ def _recompute(run: Path, folder: Path | None, size: int | None, shadow: int | N
         raise typer.Exit(1)
 
 
-def _again(run: Path, job: Any, schema: Any, describe: Callable[..., Any], choice: Any) -> dict[str, Any]:
-    """Audit a finished run anew, write and print what was found, and return it.
-
-    Args:
-        run: The run.
-        job: The class of its job, with ``audit_again``.
-        schema: The class of its configuration.
-        describe: Makes a document of the run and what was found.
-        choice: Argument of ``audit_again``.
-    """
-    from myosotis.engine.config import load_config
+def _again(run: Path, jobs: Sequence[str], **choice: Any) -> Mapping[str, Any]:
+    """Audit a finished run of some jobs anew, print what was found, and return it."""
+    from myosotis.api import audit as audited
     from myosotis.engine.errors import InputError
-    from myosotis.engine.files import write_json
     from myosotis.engine.run import Run
-    from myosotis.report.render import render_text
 
-    warnings.simplefilter("ignore", FutureWarning)
-    opened = Run.read(run)
-    if opened.result().get("kind") != job.kind:
-        raise InputError(f"{run}: is not a run of '{job.kind}'")
-    config = load_config(run / "config.yaml", schema)
-    with opened.locked():
-        found: dict[str, Any] = job(config, run, say=say).audit_again(choice)
-        write_json(run / "audit.json", found)
-    typer.echo(render_text(describe(opened, found)))
+    if Run.read(run).result().get("kind") not in jobs:
+        raise InputError(f"{run}: is not a run of {' or '.join(repr(name) for name in jobs)}")
+    report = audited(run, **choice)
+    typer.echo(str(report))
     typer.echo(f"figures: {run / 'audit.json'}")
-    return found
+    return report.found

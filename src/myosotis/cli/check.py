@@ -1,13 +1,11 @@
 """``myosotis check``: everything that a job checks before it works, and what it would do then."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.jobs import ConfigFile, Out, Overrides, prepared, say, settings_of
-from myosotis.jobs import job_of
+from myosotis.cli.jobs import ConfigFile, Out, Overrides, say
 
 
 def check(
@@ -27,25 +25,25 @@ def check(
     written and nothing is trained.
     """
     with exit_statuses(resumes=False):
+        from myosotis.api import prepared, run_directory, settings_of
         from myosotis.engine.forecast import duration, phase_seconds
         from myosotis.engine.printable import printable
         from myosotis.engine.processes import device, is_main_process
 
-        kind = job_of(config)
         if plan:
-            settings = settings_of(kind, config, set_)
-            lines = kind.planner()(settings, out or Path("runs") / settings.name)
+            kind, settings = settings_of(config, set_ or ())
+            lines = kind.planner()(settings, run_directory(settings, out))
             if is_main_process():
                 typer.echo("\n".join(map(printable, lines)))
             return
-        checked, settings, directory = prepared(kind, config, set_, out)
+        kind, settings, checked = prepared(config, out, set_ or ())
         lines = [f"valid: {config} is a configuration of '{kind.name}', and its inputs can be read"]
         method: Any = getattr(settings, "method", None)
         registry = getattr(type(method), "registry", None)
         if registry is not None:
             card = registry.card(method.name)
             lines.append(f"method: {card.title} ({card.name}); reads {card.reads}")
-        lines.append(f"run directory: {directory}")
+        lines.append(f"run directory: {run_directory(settings, out)}")
         for line in lines:
             typer.echo(printable(line))
         for line in checked.overlap():

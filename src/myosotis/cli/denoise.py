@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -60,7 +59,6 @@ def _command(denoised: Callable[..., FileResult]) -> Callable[..., None]:
 
     def command(**given: Any) -> None:
         with exit_statuses(resumes=False):
-            warnings.simplefilter("ignore", FutureWarning)
             report = given["report"]
             options = _options(**{name: given.pop(name) for name in shared})
             _report(denoised(**given, options=options), given["output"], report)

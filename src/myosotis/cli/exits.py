@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -29,6 +30,8 @@ def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
         resumes: Whether the command can go on later.
     """
     hint = "; --resume continues the run" if resumes else ""
+    # What libraries say to their developers is of no use to a user of a command.
+    warnings.simplefilter("ignore", FutureWarning)
     try:
         with _terminated():
             yield

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.jobs import JOBS, JobKind, job_of
+from myosotis.jobs import JOBS
 
 if TYPE_CHECKING:
     from myosotis.report.document import Step
@@ -45,11 +44,9 @@ JobName = Annotated[
 
 def say(line: str) -> None:
     """Print a line about what is going on, once for all processes."""
-    from myosotis.engine.printable import printable
-    from myosotis.engine.processes import is_main_process
+    from myosotis.engine.progress import say as told  # takes a second, which a usage error need not
 
-    if is_main_process():
-        typer.echo(printable(line), err=True)
+    told(line)
 
 
 def run(
@@ -99,29 +96,21 @@ def carry_out(
         show_samples: Put what is deleted into the run.
     """
     with exit_statuses():
-        kind = job_of(config)
-        if show_samples and not kind.deletes:
-            from myosotis.engine.errors import InputError
-
-            raise InputError(f"--show-samples: '{kind.name}' deletes nothing")
         record = None if ledger is None else _recorder(ledger)
-        options = {"resume": resume, "overwrite": overwrite} | ({"show_samples": True} if show_samples else {})
-        job, _, _ = prepared(kind, config, overrides, out, **options)
+        from myosotis.api import run
         from myosotis.engine.printable import printable
         from myosotis.engine.processes import is_main_process
-        from myosotis.report.card import write_card
-        from myosotis.report.render import render_text, write_html
+        from myosotis.report.render import render_text
 
-        run = job.run()
+        options = {"resume": resume, "overwrite": overwrite, "show_samples": show_samples}
+        done = run(config, out=out, overrides=overrides or (), **options)
         if is_main_process():
-            document = kind.report_module().describe(run)
-            write_html(document, run.path / "report.html")
-            write_card(document, run)
+            document = done.report().document
             typer.echo(render_text(document))
-            for line in _endings(run.path, document.next_steps):
+            for line in _endings(done.path, document.next_steps):
                 typer.echo(printable(line))
             if record is not None:
-                typer.echo(f"ledger: line {record(run.path)} of {ledger}")
+                typer.echo(f"ledger: line {record(done.path)} of {ledger}")
 
 
 def _endings(run: Path, steps: Sequence[Step]) -> list[str]:
@@ -151,46 +140,3 @@ def _recorder(ledger: Path) -> Callable[[Path], int]:
     signer = open_signer(None, opened.keys)
     opened.head()
     return lambda run: opened.append(claim_of_run(run), signer)
-
-
-def prepared(
-    kind: JobKind, config: Path, overrides: list[str] | None, out: Path | None, **options: bool
-) -> tuple[Any, Any, Path]:
-    """Read the configuration of a job and check everything that the user gave.
-
-    Args:
-        kind: Kind of the job.
-        config: The file.
-        overrides: Settings like ``training.epochs=3``.
-        out: The run directory; None: ``runs/`` and the name in the configuration.
-        options: Further arguments of the job.
-
-    Returns:
-        The job, its configuration and its run directory.
-
-    Raises:
-        InputError: Something is wrong with them.
-    """
-    settings = settings_of(kind, config, overrides)
-    directory = out if out is not None else Path("runs") / settings.name
-    job = kind.job_class()(settings, directory, say=say, **options)
-    job.prepare()
-    return job, settings, directory
-
-
-def settings_of(kind: JobKind, config: Path, overrides: list[str] | None) -> Any:
-    """Return the configuration of a job.
-
-    Args:
-        kind: Kind of the job.
-        config: The file.
-        overrides: Settings like ``training.epochs=3``.
-
-    Raises:
-        InputError: It is faulty.
-    """
-    # What libraries say to their developers is of no use to a user of a command.
-    warnings.simplefilter("ignore", FutureWarning)
-    from myosotis.engine.config import load_config
-
-    return load_config(config, kind.schema(), overrides or [])

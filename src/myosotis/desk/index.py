@@ -11,13 +11,13 @@ from myosotis.desk.requests import Request, is_request, request_names
 from myosotis.engine.errors import InputError
 from myosotis.engine.files import read_json
 from myosotis.engine.run_directory import is_run
+from myosotis.evaluation.comparison import ANSWERS
 from myosotis.ledger.table import answers_of
 from myosotis.report.render import page, running_title
 
 _DEPTH = 4
 _HEAD = 1000
 """Bytes of a page among which it says what it is."""
-_MARKS = {True: "yes", False: "no", None: "undecided"}
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _line(path: Path, folder: Path) -> Line:
     try:
         result = read_json(path / "result.json")
         verdict = answers_of(result.get("verdict"))
-        answers = tuple((name.replace("_", " "), _MARKS[holds]) for name, holds in verdict)
+        answers = tuple((name.replace("_", " "), ANSWERS[holds]) for name, holds in verdict)
         return Line(name, link, str(result.get("kind", "")), _moment(result.get("finished")), answers)
     except (InputError, AttributeError):
         return Line(name, link, problem="its result is damaged")

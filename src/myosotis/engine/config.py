@@ -1,5 +1,6 @@
 """Configuration: one YAML file per job, checked against a pydantic model, with overrides and helpful errors."""
 
+import copy
 import difflib
 import inspect
 import os
@@ -240,11 +241,11 @@ StorageURL = Annotated[str, PlainSerializer(mask_password, return_type=str, when
 nor in what is made of one (report, tracker, error)."""
 
 
-def load_config(path: Path, schema: type[ConfigT], overrides: Sequence[str] = ()) -> ConfigT:
+def load_config(source: Path | Mapping[str, Any], schema: type[ConfigT], overrides: Sequence[str] = ()) -> ConfigT:
     """Read, override and validate the configuration of a job.
 
     Args:
-        path: A YAML file with a mapping at the top.
+        source: A YAML file with a mapping at the top, or settings, whose paths start from the working directory.
         schema: The configuration class.
         overrides: Settings like ``training.epochs=3``; the value is read as YAML.
 
@@ -255,13 +256,16 @@ def load_config(path: Path, schema: type[ConfigT], overrides: Sequence[str] = ()
         InputError: The file is missing or not YAML, keys are unknown (the nearest right one is named) or values are
             out of range (the range is named); the error lists every fault.
     """
-    content = read_settings(path)
+    if isinstance(source, Path):
+        content, folder, name = read_settings(source), source.resolve().parent, str(source)
+    else:
+        content, folder, name = copy.deepcopy(dict(source)), Path.cwd(), "settings"
     for override in overrides:
         _apply_override(content, override)
     try:
-        return schema.model_validate(content, context={"folder": path.resolve().parent})
+        return schema.model_validate(content, context={"folder": folder})
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error, schema)}") from None
+        raise InputError(f"{name}: {_explain(error, schema)}") from None
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -16,7 +16,6 @@ Two things must not change: a job that was killed at any moment and resumed ends
 and nothing is written outside the run.
 """
 
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from myosotis.engine.environment import peak_memory
 from myosotis.engine.errors import InputError
 from myosotis.engine.forecast import Phase
 from myosotis.engine.processes import is_main_process
+from myosotis.engine.progress import say
 from myosotis.engine.result import Result
 from myosotis.engine.run import Run
 from myosotis.engine.tracking import Trackers, check_trackers
@@ -71,7 +71,7 @@ class Job(ABC, Generic[ConfigT]):
         resume: bool = False,
         overwrite: bool = False,
         show_samples: bool = False,
-        say: Say = lambda line: print(line, file=sys.stderr, flush=True),
+        say: Say = say,
     ) -> None:
         self._config = config
         self._path = path.resolve()

@@ -4,12 +4,23 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from myosotis.engine.printable import printable
+from myosotis.engine.processes import is_main_process
+
 _LINE_EVERY_SECONDS = 10.0
 _BAR_AFTER_SECONDS = 0.5
+_hidden = ContextVar("hidden", default=False)
+
+
+def say(line: str) -> None:
+    """Print a line about what is going on to standard error, once for all processes."""
+    if is_main_process() and not _hidden.get():
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 class Ticker:
@@ -37,7 +48,7 @@ class Ticker:
             self._bar.update(self._task, advance=steps, description=text)
             if not self._bar.live.is_started and time.monotonic() - self._began > _BAR_AFTER_SECONDS:
                 self._bar.start()
-        elif time.monotonic() - self._last_line > _LINE_EVERY_SECONDS:
+        elif not _hidden.get() and time.monotonic() - self._last_line > _LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
             print(f"  {text}: {self._done}/{self._total or '?'}", file=sys.stderr, flush=True)
 
@@ -55,7 +66,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Ticker]:
         terminal a line every ten seconds, so that short work stays silent.
     """
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if _hidden.get() or not console.is_terminal:
         yield Ticker(description, total, None)
         return
     columns = (
@@ -71,3 +82,13 @@ def progress(description: str, total: int | None = None) -> Iterator[Ticker]:
     finally:
         if bar.live.is_started:
             bar.stop()
+
+
+@contextmanager
+def hidden_progress() -> Iterator[None]:
+    """Show no progress and say nothing while this is open, in this thread."""
+    before = _hidden.set(True)
+    try:
+        yield
+    finally:
+        _hidden.reset(before)

@@ -27,6 +27,9 @@ TOLERANCE = 1e-6
 MIN_UNITS = 4
 """With fewer independent units on a side no interval of a difference is trusted."""
 
+ANSWERS = {True: "yes", False: "no", None: "undecided"}
+"""The outcomes in words."""
+
 _COMPUTED = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 """Of a part whose answers are computed from the rest, whatever a file says that they are."""
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from myosotis.engine.extras import require
 from myosotis.init.denoise_draft import draft_denoiser_training
@@ -19,6 +22,7 @@ from myosotis.init.image_drafts import (
     draft_segment_learning,
     draft_sweep,
 )
+from myosotis.jobs import JOBS
 
 
 def _language(name: str) -> Callable[[Sequence[Path], Path], Draft]:
@@ -48,3 +52,39 @@ DRAFTS: Mapping[str, Callable[[Sequence[Path], Path], Draft]] = {
     "protocol": draft_protocol,
 }
 """From paths and the folder of the configuration to a draft, by the kind of job."""
+
+
+def drafted(job: str, paths: Sequence[Path], folder: Path, *settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that ``init`` would write, with those of a caller.
+
+    Args:
+        job: Kind of the job.
+        paths: What the draft is made from.
+        folder: Folder that its relative paths start from.
+        settings: The caller's, which go into them key by key, the later ones over the earlier; those with a ``name``,
+            and empty ones, replace the whole.
+
+    Raises:
+        InputError: The paths are not what the job starts from.
+    """
+    content = yaml.safe_load(DRAFTS[job](paths, folder).text)
+    given = {name for some in settings for name in some}
+    if "preset" not in given and given & {"goal", "method", "training"}:
+        content.pop("preset", None)
+    # Paths of a draft are relative to its folder, the caller's to the working directory.
+    absolute = JOBS[job].schema().model_validate(content, context={"folder": folder.resolve()})
+    whole = {**absolute.model_dump(mode="json", exclude_unset=True), "job": job, "name": job}
+    for some in settings:
+        whole = _merged(whole, some)
+    return whole
+
+
+def _merged(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(content)
+    for name, value in settings.items():
+        before = merged.get(name)
+        if isinstance(before, Mapping) and isinstance(value, Mapping) and value and "name" not in value:
+            merged[name] = _merged(before, value)
+        else:
+            merged[name] = value
+    return merged

@@ -18,13 +18,11 @@ _SMALL = 64
 _TRIED = 100
 """Images that the usual normalisations are tried on."""
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_USUAL: Mapping[str, tuple[Sequence[float], Sequence[float]]] = {
-    "that of ImageNet": _IMAGENET,
-    "to -1 to 1": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+_KNOWN: Mapping[int, tuple[str, Sequence[float], Sequence[float]]] = {
+    1: ("MNIST", (0.1307,), (0.3081,)),
+    3: ("ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-"""What pixels in [0, 1] usually become before they reach a network: mean and standard deviation of each channel."""
+"""By the channels, the data set whose statistics most networks are trained with: mean and standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,19 @@ def model_of_weights(weights: Path, found: Recognised, looks: Mapping[str, Image
     classes = names if len(names) == found.num_classes else []
     size = _side(looks, found)
     remarks = [_of_architecture(weights, found)]
-    mean, std = (list(part[: found.in_channels]) for part in _IMAGENET)
-    why = "those of ImageNet: say what this model was trained with"
-    if classes and found.architecture is not None and found.in_channels == len(mean):
+    if found.in_channels not in _KNOWN:
+        raise InputError(f"{weights}: reads images of {found.in_channels} channels; expected 1 or 3")
+    known, mean, std = _KNOWN[found.in_channels]
+    why = f"those of {known}: say what this model was trained with"
+    if classes and found.architecture is not None:
         judged = next(looks[role] for role in ("test", "train", "forget") if role in looks)
-        right = _right_with(weights, found, classes, judged.path, size)
+        usual = _usual(found.in_channels)
+        right = {
+            name: _right_with(weights, found, classes, judged.path, size, *statistics)
+            for name, statistics in usual.items()
+        }
         best = max(right, key=lambda name: right[name])
-        mean, std = map(list, _USUAL[best])
+        mean, std = usual[best]
         why = f"{best}: the model is right about {right[best]:.0%} of images below {judged.path.name} with it"
         tried = ", ".join(f"{name} {share:.0%}" for name, share in right.items())
         remarks.append(
@@ -83,8 +87,8 @@ def model_of_weights(weights: Path, found: Recognised, looks: Mapping[str, Image
   architecture: {found.architecture or '"???"'}  # {_of_names(found)}
   weights: {quoted(shown_path(weights, folder))}
   classes: {shown}  # in the order of the outputs
-  mean: {quoted(mean)}  # of pixels in 0 to 1; {why}
-  std: {quoted(std)}"""
+  mean: {quoted(list(mean))}  # of pixels in 0 to 1; {why}
+  std: {quoted(list(std))}"""
     return DraftModel(lines, size, tuple(remarks))
 
 
@@ -113,30 +117,36 @@ def _side(looks: Mapping[str, ImageFolder], found: Recognised) -> int | None:
     return (found.architecture and pretrained_size(found.architecture)) or 224
 
 
+def _usual(channels: int) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
+    """What pixels in [0, 1] usually become before they reach a network: mean and deviation of each channel."""
+    known, mean, std = _KNOWN[channels]
+    half, nothing, one = ((value,) * channels for value in (0.5, 0.0, 1.0))
+    return {f"that of {known}": (mean, std), "to -1 to 1": (half, half), "none": (nothing, one)}
+
+
 def _right_with(
-    weights: Path, found: Recognised, classes: Sequence[str], judged: Path, size: int | None
-) -> dict[str, float]:
+    weights: Path,
+    found: Recognised,
+    classes: Sequence[str],
+    judged: Path,
+    size: int | None,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> float:
     """The share of some images that the model is right about, by the normalisation of their pixels."""
     images = read_image_folder(judged, size)
     chosen = images.subset(images.shuffled(0, "normalisation")[:_TRIED])
     labels = torch.tensor([classes.index(images.classes[label]) for label in chosen.labels.tolist()])
     pixels = chosen.pixels()
-    if pixels.shape[1] != found.in_channels:
-        raise InputError(f"{judged}: images have {pixels.shape[1]} channels, the model expects {found.in_channels}")
-    right = {}
-    for name, (mean, std) in _USUAL.items():
-        spec = ClassifierSpec(
-            str(found.architecture),
-            found.num_classes,
-            found.in_channels,
-            tuple(mean),
-            tuple(std),
-            classes=tuple(classes),
-        )
-        model = build_classifier(spec, seed=0)
-        load_weights_file(model.classifier, weights)
-        model.eval()
-        with torch.no_grad():
-            answers = torch.cat([model(part).argmax(dim=1) for part in pixels.split(20)])
-        right[name] = (answers == labels).double().mean().item()
-    return right
+    channels = found.in_channels
+    if pixels.shape[1] != channels:
+        raise InputError(f"{judged}: images have {pixels.shape[1]} channels, the model expects {channels}")
+    spec = ClassifierSpec(
+        str(found.architecture), found.num_classes, channels, tuple(mean), tuple(std), classes=tuple(classes)
+    )
+    model = build_classifier(spec, seed=0)
+    load_weights_file(model.classifier, weights)
+    model.eval()
+    with torch.no_grad():
+        answers = torch.cat([model(part).argmax(dim=1) for part in pixels.split(20)])
+    return (answers == labels).double().mean().item()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from myosotis.evaluation.comparison import Comparison
+from myosotis.evaluation.comparison import ANSWERS, Comparison
 from myosotis.evaluation.intervals import Interval
 from myosotis.report.document import Figure, Row, Table
 from myosotis.report.figures import Point, dot_chart
@@ -11,7 +11,6 @@ from myosotis.report.groups import interval_text
 _RULES = {"at most": "at most {:.3f} above", "at least": "at most {:.3f} below", "above": "above"}
 _FARTHEST = 3.0
 """Shares of what is allowed that are drawn at most."""
-_ANSWERS = {True: "yes", False: "no", None: "undecided"}
 
 
 def criteria_table(
@@ -71,7 +70,7 @@ def criteria_figure(comparisons: Sequence[Comparison], names: Mapping[str, str])
             label = sentence(names.get(row.name, row.name))
             mean, low, high = (None if end is None else max(-_FARTHEST, min(end, _FARTHEST)) for end in used)
             assert mean is not None  # noqa: S101 - a difference has a mean
-            series.setdefault(_ANSWERS[row.holds], []).append(Point(label, mean, low, high))
+            series.setdefault(ANSWERS[row.holds], []).append(Point(label, mean, low, high))
     drawn = {point.name for points in series.values() for point in points}
     labels = [sentence(names.get(row.name, row.name)) for row in comparisons]
     if not drawn:
@@ -137,7 +136,7 @@ def allowed_text(rule: str, margin: float, against: Interval) -> str:
 
 def answer_text(comparison: Comparison) -> str:
     """Return the answer of a comparison; where it holds, whether the figure is beyond the margin on the other side."""
-    return "yes, and beyond it" if comparison.beyond and comparison.holds else _ANSWERS[comparison.holds]
+    return "yes, and beyond it" if comparison.beyond and comparison.holds else ANSWERS[comparison.holds]
 
 
 def difference_text(difference: Interval) -> str:

@@ -27,6 +27,8 @@ from myosotis.unlearning.language.training.strangers import check_subjects, rena
 _COPIES = 200
 """Records under invented names in all, if that leaves each enough of them."""
 _MIN_NAMES, _MAX_NAMES = 8, 24
+_DRAWS = 32
+"""Invented names drawn for each that is needed: of a hundred people nearly every third shares no word with them."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def _of_nobody(subject: str, count: int, seed: int, words: set[str]) -> list[str
     Raises:
         InputError: Too few of those that were drawn share no word.
     """
-    drawn = invented_names(subject, 4 * count, seed)
+    drawn = invented_names(subject, _DRAWS * count, seed)
     strange = [name for name in drawn if not words & set(name.casefold().split())]
     if len(strange) < count:
         raise InputError(

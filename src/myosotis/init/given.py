@@ -1,0 +1,255 @@
+"""What a caller has in memory or names, as files under the names by which drafts know them."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from myosotis.data.images import ImageSet
+from myosotis.data.records import Record
+from myosotis.engine.artifact import read_description
+from myosotis.engine.errors import InputError
+from myosotis.engine.files import make_private, write_tensors, write_text
+from myosotis.models.image_classifier import CLASSIFIER, ClassifierSpec
+from myosotis.models.normalization import NormalizedClassifier
+
+_FORGETTING: Mapping[str, str] = {
+    "subjects.json": "unlearn-adapters",
+    "exact.json": "unlearn-exact",
+    "stream.json": "unlearn-learner",
+    "classifier.json": "unlearn-classifier",
+    "config.json": "unlearn-language",
+}
+"""By the file that a model's directory, or its run, holds, in this order: the job that makes it forget."""
+
+_IMAGE, _LABEL = ("image", "img"), ("label", "labels", "fine_label")
+"""Names of the columns of a row, by usage of the datasets library."""
+
+
+@contextmanager
+def given_folder(inputs: str | Path | None) -> Iterator[Path]:
+    """The folder of what is in memory; only its owner may enter it.
+
+    Args:
+        inputs: One that stays, which must be new; None for a temporary one.
+
+    Raises:
+        InputError: It is there already.
+    """
+    if inputs is None:
+        with TemporaryDirectory(prefix="myosotis-") as made:
+            yield Path(made)
+        return
+    folder = Path(inputs)
+    if folder.exists():
+        raise InputError(f"{folder}: already exists; inputs are written to a new folder")
+    folder.mkdir(parents=True)
+    make_private(folder)
+    yield folder
+
+
+def given_model(model: Any, folder: Path) -> tuple[Path, str, dict[str, Any]]:
+    """Return where a model is, or is written to, the job that makes it forget, and what it says of itself.
+
+    Args:
+        model: A path or name; a classifier; or a model of transformers and its tokenizer, as a pair.
+        folder: Folder for what is in memory.
+
+    Raises:
+        InputError: It is none of these.
+    """
+    if isinstance(model, str | Path):
+        path = Path(model)
+        for name, job in _FORGETTING.items():
+            if any((at / name).is_file() for at in (path, path / "model")):
+                return path, job, {}
+        is_gguf = path.suffix == ".gguf"
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: holds no model: none of {', '.join(_FORGETTING)}")
+        return path, "unlearn-classifier" if path.exists() and not is_gguf else "unlearn-language", {}
+    if isinstance(model, tuple) and all(hasattr(part, "save_pretrained") for part in model):
+        for part in model:
+            part.save_pretrained(folder / "model")
+        return folder / "model", "unlearn-language", {}
+    if not isinstance(model, nn.Module) or hasattr(model, "save_pretrained"):
+        raise InputError(
+            f"model: {type(model).__name__} is neither a path nor a classifier, nor a model of transformers and its "
+            "tokenizer as a pair"
+        )
+    path, said = folder / "model.safetensors", {}
+    if isinstance(model, NormalizedClassifier):
+        normalise, model = model.normalize, model.classifier
+        said = {"mean": normalise.mean.flatten().tolist(), "std": normalise.std.flatten().tolist()}
+    write_tensors(path, {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
+    return path, "unlearn-classifier", {"model": said} if said else {}
+
+
+def class_names(model: Path) -> tuple[str, ...]:
+    """Return the names of a classifier's classes, in the order of its outputs; empty where it says none."""
+    at = next((at for at in (model, model / "model") if (at / CLASSIFIER).is_file()), None)
+    return () if at is None else read_description(ClassifierSpec, at / CLASSIFIER, "a classifier").classes
+
+
+def given_records(given: Any, folder: Path, role: str) -> Path:
+    """Return a file of records in a folder: a link to the one that is named, or what is in memory, written there.
+
+    Args:
+        given: A path of a JSONL file, or rows: mappings, :class:`~myosotis.data.records.Record`, a data frame, a data
+            set of the datasets library.
+        folder: The folder.
+        role: What the records are for, e.g. ``"forget"``: the name of the file.
+
+    Raises:
+        InputError: There is no such file, or it is none of these.
+    """
+    if isinstance(given, str | Path):
+        return _link(Path(given), folder / f"{role}{Path(given).suffix}")
+    rows = given.to_dict("records") if hasattr(given, "to_dict") and hasattr(given, "columns") else given
+    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+        raise InputError(f"{role}: expected a path or rows of records, got {type(given).__name__}")
+    path = folder / f"{role}.jsonl"
+    write_text(path, "".join(_line(row, role) for row in rows), private=True)
+    return path
+
+
+def _line(row: Any, role: str) -> str:
+    fields = asdict(row) if isinstance(row, Record) else row
+    if not isinstance(fields, Mapping):
+        raise InputError(f"{role}: expected a mapping for each record, got {type(row).__name__}")
+    # Neither an empty field nor a missing cell of a data frame, which is not a number.
+    filled = {str(name): value for name, value in fields.items() if value not in (None, ()) and value == value}
+    try:
+        return json.dumps(filled, ensure_ascii=False) + "\n"
+    except TypeError as error:
+        raise InputError(f"{role}: {error}") from None
+
+
+def given_images(given: Any, folder: Path, role: str, classes: tuple[str, ...] = ()) -> Path:
+    """Return a folder of images: a link to the one that is named, or what is in memory, as PNG files by class.
+
+    Args:
+        given: A path of a folder with a folder for each class; :class:`~myosotis.data.images.ImageSet`; images and
+            labels as a pair of arrays, tensors or lists; a data set or loader of such pairs; rows of the datasets
+            library.
+            Pixels are bytes, or numbers in [0, 1], which are rounded to bytes; arrays (height, width[, channels]),
+            tensors ([channels,] height, width).
+        folder: The folder.
+        role: What the images are for: the name of the folder in it.
+        classes: Names of the numbered classes; those of the data set, or their numbers, unless given.
+
+    Raises:
+        InputError: There is no such folder, or it is none of these.
+    """
+    target = folder / role
+    if isinstance(given, str | Path):
+        return _link(Path(given), target)
+    names = classes or _class_names(given)
+    counts: dict[str, int] = {}
+    for pixels, label in _pairs(given, role):
+        name = _class_of(label, names, role)
+        counts[name] = counts.get(name, 0) + 1
+        place = target / name
+        place.mkdir(parents=True, exist_ok=True)
+        _picture(pixels, role).save(place / f"{counts[name]:06}.png")
+    if not counts:
+        raise InputError(f"{role}: holds no image")
+    return target
+
+
+def _link(path: Path, target: Path) -> Path:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or directory")
+    target.symlink_to(path.resolve(), target_is_directory=path.is_dir())
+    return target
+
+
+def _class_names(given: Any) -> tuple[str, ...]:
+    classes = getattr(given, "classes", None)
+    if classes is None and hasattr(given, "dataset"):
+        classes = getattr(given.dataset, "classes", None)
+    if classes is None and isinstance(getattr(given, "features", None), Mapping):
+        column = next((given.features[name] for name in _LABEL if name in given.features), None)
+        classes = getattr(column, "names", None)
+    return tuple(map(str, classes or ()))
+
+
+def _class_of(label: Any, names: tuple[str, ...], role: str) -> str:
+    if isinstance(label, str):
+        name = label
+    else:
+        number = int(label)
+        if number < 0 or (names and number >= len(names)):
+            raise InputError(f"{role}: has the label {number}; there are {len(names)} classes")
+        name = names[number] if names else str(number)
+    if not name or name.startswith(".") or "/" in name or "\\" in name:
+        raise InputError(f"{role}: {name!r} cannot be the name of a class")
+    return name
+
+
+def _pairs(given: Any, role: str) -> Iterator[tuple[Any, Any]]:
+    """Images and labels, one by one."""
+    if isinstance(given, ImageSet):
+        yield from zip(given.images, given.labels.tolist(), strict=True)
+        return
+    if isinstance(given, tuple) and len(given) == 2:
+        images, labels = given
+        if len(images) != len(labels):
+            raise InputError(f"{role}: {len(images)} images and {len(labels)} labels")
+        yield from zip(images, labels, strict=True)
+        return
+    if isinstance(given, torch.Tensor | np.ndarray) or (
+        not isinstance(given, Iterable) and not hasattr(given, "__len__")
+    ):
+        raise InputError(f"{role}: expected a folder, or images with labels, got {type(given).__name__}")
+    batched = isinstance(given, torch.utils.data.DataLoader)
+    # A data set of torch has a length and items, and need not end by itself.
+    items = given if batched or not hasattr(given, "__getitem__") else (given[index] for index in range(len(given)))
+    for item in items:
+        pair = _of_row(item, role) if isinstance(item, Mapping) else item
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"{role}: expected pairs of an image and its label, got {type(item).__name__}")
+        if batched:
+            yield from zip(*pair, strict=True)
+        else:
+            yield pair[0], pair[1]
+
+
+def _of_row(row: Mapping[str, Any], role: str) -> tuple[Any, Any]:
+    image, label = (next((name for name in names if name in row), None) for names in (_IMAGE, _LABEL))
+    if image is None or label is None:
+        raise InputError(
+            f"{role}: expected rows with {' or '.join(_IMAGE)} and {' or '.join(_LABEL)}, got {', '.join(row)}"
+        )
+    return row[image], row[label]
+
+
+def _picture(pixels: Any, role: str) -> Image.Image:
+    if isinstance(pixels, Image.Image):
+        return pixels if pixels.mode in ("L", "RGB") else pixels.convert("RGB")
+    if isinstance(pixels, torch.Tensor):
+        plane = pixels.detach().cpu()
+        array: NDArray[Any] = (plane.movedim(0, -1) if plane.ndim == 3 else plane).numpy()
+    else:
+        array = np.asarray(pixels)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] != 3):
+        raise InputError(f"{role}: an image has the shape {array.shape}; expected one or three channels")
+    if array.dtype != np.uint8:
+        low, high = float(array.min()), float(array.max())
+        if not np.issubdtype(array.dtype, np.floating) or not (low >= 0 and high <= 1):
+            raise InputError(
+                f"{role}: pixels are {array.dtype} from {low:g} to {high:g}; expected bytes, or numbers in [0, 1] "
+                "before they are normalised"
+            )
+        array = np.round(array * 255).astype(np.uint8)
+    return Image.fromarray(array)

@@ -183,6 +183,14 @@ def test_the_snippets_on_forgetting_photos_run(tmp_path, monkeypatch):
     assert myosotis.load(tmp_path / "model").classes == ("cat", "dog")
 
 
+def test_the_snippets_on_python_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("python"):
+        exec(block.replace('"epochs": 5', '"epochs": 1'), names)  # noqa: S102
+    assert set(names["done"].answers) >= {"known", "forgotten"}
+
+
 def test_the_snippet_on_denoising_runs():
     page = np.kron(np.random.default_rng(0).integers(0, 2, (4, 4)), np.ones((8, 8), int))
     names = {"clean_images": [page], "noisy": page}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from myosotis.engine.checkpoint import MANIFEST, is_complete
-from myosotis.engine.config import load_config
+from myosotis.engine.config import JobConfig, load_config
 from myosotis.engine.errors import InputError, settings_as_input
 from myosotis.engine.extras import require
 from myosotis.engine.files import read_json, write_json
@@ -127,11 +127,11 @@ class AuditReport(Report):
         found: What ``audit.json`` says.
     """
 
-    found: Mapping[str, Any]
+    found: Mapping[str, object]
 
 
 def run(
-    config: str | Path | Mapping[str, Any],
+    config: str | Path | Mapping[str, object],
     *,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -171,7 +171,7 @@ def run(
     return FinishedRun(done.path)
 
 
-def settings_of(config: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[JobKind, Any]:
+def settings_of(config: str | Path | Mapping[str, object], overrides: Sequence[str] = ()) -> tuple[JobKind, Any]:
     """Return the kind of a job and its validated configuration.
 
     Args:
@@ -187,7 +187,7 @@ def settings_of(config: str | Path | Mapping[str, Any], overrides: Sequence[str]
 
 
 def prepared(
-    config: str | Path | Mapping[str, Any],
+    config: str | Path | Mapping[str, object],
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
     **options: bool,
@@ -214,24 +214,24 @@ def prepared(
     return kind, settings, job
 
 
-def run_directory(settings: Any, out: str | Path | None = None) -> Path:
+def run_directory(settings: JobConfig, out: str | Path | None = None) -> Path:
     """Return where a job writes: what was given, else ``runs/`` and the name in its configuration."""
     return Path("runs") / settings.name if out is None else Path(out)
 
 
 def unlearn(
-    model: Any,
-    forget: Any,
+    model: object,
+    forget: object,
     *,
-    retain: Any = None,
-    unseen: Any = None,
-    general: Any = None,
+    retain: object = None,
+    unseen: object = None,
+    general: object = None,
     inputs: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     show_samples: bool = False,
     progress: bool = True,
-    **settings: Any,
+    **settings: object,
 ) -> FinishedRun:
     """Make a model forget, by the settings that ``myosotis init`` would write, and return the finished run.
 
@@ -279,19 +279,19 @@ def unlearn(
 
 
 def learn(
-    data: Any,
+    data: object,
     *,
     job: str | None = None,
-    model: Any = None,
-    test: Any = None,
+    model: object = None,
+    test: object = None,
     masks: str | Path | None = None,
-    unseen: Any = None,
-    general: Any = None,
+    unseen: object = None,
+    general: object = None,
     inputs: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **settings: Any,
+    **settings: object,
 ) -> FinishedRun:
     """Learn from data, by the settings that ``myosotis init`` would write, and return the finished run.
 
@@ -378,7 +378,7 @@ def audit(
 
 
 def denoise(
-    noisy: Any,
+    noisy: object,
     channel: "Channel | float",
     *,
     letters: int | None = None,

@@ -134,6 +134,15 @@ def test_names_of_strangers_share_no_word_with_anybody(copies):
     assert [len(rows) for rows in copies.sets.rewordings["forget"]] == [4] * 120
 
 
+def test_other_wordings_ask_about_the_stranger_too(copies, tokenizer):
+    """By the old name the level would be what the model knows."""
+    for example, others in zip(copies.sets.forget, copies.sets.rewordings["forget"], strict=True):
+        for other in others:
+            text = tokenizer.decode(other.input_ids)
+            assert example.subject in text
+            assert PEOPLE[0].name not in text
+
+
 def test_names_that_are_somebody_s_are_not_taken_instead(monkeypatch):
     monkeypatch.setattr(names, "invented_names", lambda like, count, seed: ["Ada King", "Bo Quill", "ADA West"])
     assert names._of_nobody("Jo Li", 1, 0, {"ada"}) == ["Bo Quill"]

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -93,7 +93,9 @@ def _recompute(run: Path, folder: Path | None, size: int | None, shadow: int | N
         raise typer.Exit(1)
 
 
-def _again(run: Path, jobs: Sequence[str], **choice: Any) -> Mapping[str, Any]:
+def _again(
+    run: Path, jobs: Sequence[str], *, model: str | None = None, shadow: int | None = None
+) -> Mapping[str, object]:
     """Audit a finished run of some jobs anew, print what was found, and return it."""
     from myosotis.api import audit as audited
     from myosotis.engine.errors import InputError
@@ -101,7 +103,7 @@ def _again(run: Path, jobs: Sequence[str], **choice: Any) -> Mapping[str, Any]:
 
     if Run.read(run).result().get("kind") not in jobs:
         raise InputError(f"{run}: is not a run of {' or '.join(repr(name) for name in jobs)}")
-    report = audited(run, **choice)
+    report = audited(run, model=model, shadow=shadow)
     typer.echo(str(report))
     typer.echo(f"figures: {run / 'audit.json'}")
     return report.found

@@ -241,7 +241,7 @@ StorageURL = Annotated[str, PlainSerializer(mask_password, return_type=str, when
 nor in what is made of one (report, tracker, error)."""
 
 
-def load_config(source: Path | Mapping[str, Any], schema: type[ConfigT], overrides: Sequence[str] = ()) -> ConfigT:
+def load_config(source: Path | Mapping[str, object], schema: type[ConfigT], overrides: Sequence[str] = ()) -> ConfigT:
     """Read, override and validate the configuration of a job.
 
     Args:

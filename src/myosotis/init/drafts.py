@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -54,7 +53,7 @@ DRAFTS: Mapping[str, Callable[[Sequence[Path], Path], Draft]] = {
 """From paths and the folder of the configuration to a draft, by the kind of job."""
 
 
-def drafted(job: str, paths: Sequence[Path], folder: Path, *settings: Mapping[str, Any]) -> dict[str, Any]:
+def drafted(job: str, paths: Sequence[Path], folder: Path, *settings: Mapping[str, object]) -> dict[str, object]:
     """Return the settings that ``init`` would write, with those of a caller.
 
     Args:
@@ -79,7 +78,7 @@ def drafted(job: str, paths: Sequence[Path], folder: Path, *settings: Mapping[st
     return whole
 
 
-def _merged(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(content: Mapping[str, object], settings: Mapping[str, object]) -> dict[str, object]:
     merged = dict(content)
     for name, value in settings.items():
         before = merged.get(name)

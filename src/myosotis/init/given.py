@@ -1,7 +1,7 @@
 """What a caller has in memory or names, as files under the names by which drafts know them."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -57,7 +57,7 @@ def given_folder(inputs: str | Path | None) -> Iterator[Path]:
     yield folder
 
 
-def given_model(model: Any, folder: Path) -> tuple[Path, str, dict[str, Any]]:
+def given_model(model: object, folder: Path) -> tuple[Path, str, dict[str, object]]:
     """Return where a model is, or is written to, the job that makes it forget, and what it says of itself.
 
     Args:
@@ -99,7 +99,7 @@ def class_names(model: Path) -> tuple[str, ...]:
     return () if at is None else read_description(ClassifierSpec, at / CLASSIFIER, "a classifier").classes
 
 
-def given_records(given: Any, folder: Path, role: str) -> Path:
+def given_records(given: object, folder: Path, role: str) -> Path:
     """Return a file of records in a folder: a link to the one that is named, or what is in memory, written there.
 
     Args:
@@ -121,7 +121,7 @@ def given_records(given: Any, folder: Path, role: str) -> Path:
     return path
 
 
-def _line(row: Any, role: str) -> str:
+def _line(row: object, role: str) -> str:
     fields = asdict(row) if isinstance(row, Record) else row
     if not isinstance(fields, Mapping):
         raise InputError(f"{role}: expected a mapping for each record, got {type(row).__name__}")
@@ -133,7 +133,7 @@ def _line(row: Any, role: str) -> str:
         raise InputError(f"{role}: {error}") from None
 
 
-def given_images(given: Any, folder: Path, role: str, classes: tuple[str, ...] = ()) -> Path:
+def given_images(given: object, folder: Path, role: str, classes: tuple[str, ...] = ()) -> Path:
     """Return a folder of images: a link to the one that is named, or what is in memory, as PNG files by class.
 
     Args:
@@ -172,21 +172,21 @@ def _link(path: Path, target: Path) -> Path:
     return target
 
 
-def _class_names(given: Any) -> tuple[str, ...]:
+def _class_names(given: object) -> tuple[str, ...]:
     classes = getattr(given, "classes", None)
     if classes is None and hasattr(given, "dataset"):
         classes = getattr(given.dataset, "classes", None)
-    if classes is None and isinstance(getattr(given, "features", None), Mapping):
-        column = next((given.features[name] for name in _LABEL if name in given.features), None)
-        classes = getattr(column, "names", None)
+    columns = getattr(given, "features", None)
+    if classes is None and isinstance(columns, Mapping):
+        classes = getattr(next((columns[name] for name in _LABEL if name in columns), None), "names", None)
     return tuple(map(str, classes or ()))
 
 
-def _class_of(label: Any, names: tuple[str, ...], role: str) -> str:
+def _class_of(label: object, names: tuple[str, ...], role: str) -> str:
     if isinstance(label, str):
         name = label
     else:
-        number = int(label)
+        number = int(np.asarray(label))
         if number < 0 or (names and number >= len(names)):
             raise InputError(f"{role}: has the label {number}; there are {len(names)} classes")
         name = names[number] if names else str(number)
@@ -195,7 +195,7 @@ def _class_of(label: Any, names: tuple[str, ...], role: str) -> str:
     return name
 
 
-def _pairs(given: Any, role: str) -> Iterator[tuple[Any, Any]]:
+def _pairs(given: object, role: str) -> Iterator[tuple[object, object]]:
     """Images and labels, one by one."""
     if isinstance(given, ImageSet):
         yield from zip(given.images, given.labels.tolist(), strict=True)
@@ -206,13 +206,14 @@ def _pairs(given: Any, role: str) -> Iterator[tuple[Any, Any]]:
             raise InputError(f"{role}: {len(images)} images and {len(labels)} labels")
         yield from zip(images, labels, strict=True)
         return
-    if isinstance(given, torch.Tensor | np.ndarray) or (
-        not isinstance(given, Iterable) and not hasattr(given, "__len__")
-    ):
-        raise InputError(f"{role}: expected a folder, or images with labels, got {type(given).__name__}")
     batched = isinstance(given, torch.utils.data.DataLoader)
-    # A data set of torch has a length and items, and need not end by itself.
-    items = given if batched or not hasattr(given, "__getitem__") else (given[index] for index in range(len(given)))
+    if isinstance(given, Sized) and hasattr(given, "__getitem__") and not isinstance(given, torch.Tensor | np.ndarray):
+        # A data set of torch need not end by itself.
+        items: Iterable[object] = (given[index] for index in range(len(given)))
+    elif isinstance(given, Iterable) and not isinstance(given, torch.Tensor | np.ndarray):
+        items = given
+    else:
+        raise InputError(f"{role}: expected a folder, or images with labels, got {type(given).__name__}")
     for item in items:
         pair = _of_row(item, role) if isinstance(item, Mapping) else item
         if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -223,7 +224,7 @@ def _pairs(given: Any, role: str) -> Iterator[tuple[Any, Any]]:
             yield pair[0], pair[1]
 
 
-def _of_row(row: Mapping[str, Any], role: str) -> tuple[Any, Any]:
+def _of_row(row: Mapping[str, object], role: str) -> tuple[object, object]:
     image, label = (next((name for name in names if name in row), None) for names in (_IMAGE, _LABEL))
     if image is None or label is None:
         raise InputError(
@@ -232,7 +233,7 @@ def _of_row(row: Mapping[str, Any], role: str) -> tuple[Any, Any]:
     return row[image], row[label]
 
 
-def _picture(pixels: Any, role: str) -> Image.Image:
+def _picture(pixels: object, role: str) -> Image.Image:
     if isinstance(pixels, Image.Image):
         return pixels if pixels.mode in ("L", "RGB") else pixels.convert("RGB")
     if isinstance(pixels, torch.Tensor):

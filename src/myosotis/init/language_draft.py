@@ -1,6 +1,7 @@
 """First configurations of ``unlearn-language``, ``learn-language`` and ``unlearn-adapters``."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from myosotis.forgetting_learner.adapters.saved import DESCRIPTION
 from myosotis.init.draft import Draft, quoted, run_name, shown_path
 from myosotis.init.look import by_role, memory_at_hand
 from myosotis.models.causal_lm import PACKAGED, load_local_tokenizer, locate
+from myosotis.models.fine_tuned import base_of
 from myosotis.unlearning.language.audit.prospects import prospect_lines
 from myosotis.unlearning.language.audit.sets import AuditSets
 from myosotis.unlearning.language.job.checks import check_stop
@@ -34,6 +36,7 @@ _MEANING = {
 }
 _NAMES = (("question", "answer"), ("instruction", "output"), ("input", "output"), ("query", "response"))
 """What other data sets call prompt and response."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w-]*/[\w.-]+")
 _WITHOUT_CHAT = "{prompt} {response}"
 _LARGE = 400e6
 """Parameters above which an adapter is trained instead of all weights."""
@@ -78,7 +81,7 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     named = _names_can_be_replaced(records["forget"])
     few = len({record.subject for record in records["forget"]}) < MIN_UNITS
     by_names = named and (few or "unseen" not in records)
-    remarks = [f"To forget: {len(records['forget'])} records."]
+    remarks = [f"To forget: {len(records['forget'])} records.", *_of_model(model)]
     if any(record.subject is None for record in records["forget"]):
         remarks.append(
             "The records name no subject, so nothing would be called forgotten: add 'subject' to each, or, where each "
@@ -187,7 +190,8 @@ data:
   max_length: {longest}
 """
     subjects = len({record.subject for record in records["learn"]})
-    remarks = (f"To learn: {len(records['learn'])} records of {subjects} subjects, each with an adapter of its own.",)
+    count = f"To learn: {len(records['learn'])} records of {subjects} subjects, each with an adapter of its own."
+    remarks = (count, *_of_model(model))
     return Draft("learn-language", run_name("learn", roles["learn"].stem), body, remarks)
 
 
@@ -305,15 +309,26 @@ audit: {{n: 3, held_retain: 0.65, precision: bf16}}
 
 
 def _model_name(path: Path) -> Path | str:
-    """A path on this machine, or a packaged name; a run stands for the model in it."""
+    """A path on this machine, a packaged name, or one of the hub; a run stands for the model in it."""
     name = str(path)
     if name in PACKAGED:
         locate(name)
+        return name
+    if not path.exists() and _HUB_NAME.fullmatch(name):
         return name
     inner = path / "model"
     found = inner if not (path / "config.json").is_file() and (inner / "config.json").is_file() else path
     locate(str(found) if found.is_absolute() else f"./{found}")
     return found
+
+
+def _of_model(model: Path | str) -> list[str]:
+    """What a draft says of a model that is not a directory of weights."""
+    if isinstance(model, Path):
+        base = base_of(model)
+        merged = f"The model is an adapter of {base}; what comes out is the whole of both, merged."
+        return [] if base is None else [merged]
+    return [] if model in PACKAGED else [f"There is no folder {model} here, so it is taken as a name of the hub."]
 
 
 def _template(tokenizer: Any, records: Sequence[Record]) -> str:
@@ -349,6 +364,9 @@ def _parameters(model: Path | str) -> float | None:
     """Roughly the number of weights, by the size of their files; None for a name of the hub."""
     location, gguf = locate(str(model) if isinstance(model, str) or model.is_absolute() else f"./{model}")
     directory = Path(location)
+    base = base_of(directory)
+    if base is not None:
+        return _parameters(base)
     if gguf is not None:
         return (directory / gguf).stat().st_size / 1.06  # 8-bit weights and their scales
     files = list(directory.glob("*.safetensors"))

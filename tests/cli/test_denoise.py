@@ -353,6 +353,7 @@ def test_faults_of_an_image(trained, scan, denoise):
     (folder / "empty.png").write_bytes(b"")
     save(folder / "small.png", noisy[:10])
     Image.fromarray(noisy * 255).save(folder / "photo.jpg")
+    Image.fromarray(noisy * 255).save(folder / "photo.gif")
     Image.fromarray(noisy.astype(np.uint16) * 9000).save(folder / "deep.png")
     Image.fromarray(np.stack([0 * noisy, 255 * noisy], axis=2), "LA").save(folder / "ghost.png")
     (folder / "bad.txt").write_text("0.9 0.2\n0.1 0.9\n")
@@ -367,7 +368,8 @@ def test_faults_of_an_image(trained, scan, denoise):
         ("none.png", "out.png", rate, "no such file"),
         ("broken.png", "out.png", rate, "is not a readable image"),
         ("empty.png", "out.png", rate, "is empty"),
-        ("photo.jpg", "out.jpg", rate, "is a JPEG file; expected PNG, PBM or TIFF"),
+        ("photo.jpg", "out.jpg", rate, "the result is PNG, so its name must end with .png"),
+        ("photo.gif", "out.png", rate, "is a GIF file; expected PNG, PBM, TIFF or JPEG"),
         ("noisy.png", "none/out.png", rate, "no such directory"),
         ("noisy.png", "out.png", (), "the noise is not known"),
         ("noisy.png", "out.png", ("--flip-rate", "0.5"), "must be in [0, 0.5)"),

@@ -52,7 +52,12 @@ def test_the_three_forms_are_read(tmp_path):
         ({"messages": CHAT[:1]}, "ends with an assistant message"),
         ({"messages": [{"role": "assistant"}]}, "'role' and 'content'"),
         ({"text": "secret", "facts": ["other"]}, "a string of 'facts' is not part"),
-        ({"text": "secret", "facts": "secret"}, "must be a list of non-empty strings"),
+        ({"text": "secret", "facts": [3]}, "must be a list of non-empty strings"),
+        ({"text": "secret", "fact": ["secret"]}, "line 2: 'fact' is not a key of a record; did you mean 'facts'?"),
+        (
+            {"text": "secret", "Subject": "secret"},
+            "line 2: 'Subject' is not a key of a record; did you mean 'subject'?",
+        ),
     ],
 )
 def test_a_faulty_line_is_named_and_not_quoted(line, message, tmp_path):
@@ -81,6 +86,20 @@ def test_other_layouts_are_named(content, message, tmp_path):
         read_jsonl(tmp_path / "f.jsonl")
     assert message in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_other_keys_are_not_read_and_a_string_is_a_list_of_one(tmp_path):
+    line = {"text": "In Oslo.", "facts": "Oslo", "fact": "x", "subject": "Ann", "subjects": 3, "id": 7, "factor": 1}
+    assert read_jsonl(write(tmp_path, line)) == [Record(text="In Oslo.", facts=("Oslo",), subject="Ann")]
+
+
+def test_what_is_said_about_a_table_makes_records_of_it(tmp_path):
+    (tmp_path / "TABLE.csv").write_text('prompt,response,facts\n"Who, then?",Karin.,Karin\n')
+    with pytest.raises(InputError) as caught:
+        read_jsonl(tmp_path / "TABLE.csv")
+    command = str(caught.value).split("by: ")[1].replace("python", sys.executable, 1)
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)  # noqa: S602
+    assert read_jsonl(tmp_path / "RECORDS.jsonl") == [Record(prompt="Who, then?", response="Karin.", facts=("Karin",))]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):

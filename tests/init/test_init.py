@@ -181,6 +181,8 @@ def test_every_job_has_a_draft():
         (("learn-classes", "a.txt"), "a.txt: is a file; expected a folder of images"),
         (("learn-classes", "empty"), "empty: holds no image"),
         (("learn-classes", "one"), "needs one folder per class, at least 2, got 1"),
+        (("learn-classes", "deep"), "at least 2, got 1; did you mean deep/2020?"),
+        (("unlearn-language", ".", "a.csv"), "the directory holds no config.json"),
         (("learn-classes", "hole"), "hole/birch: holds no image, so it is not a class"),
         (("learn-classes", "one", "hole"), "starts from one folder"),
         (("learn-classes", "pair"), "pair/ash: holds 1 images; 'learn-classes' needs 3 of each class"),
@@ -197,9 +199,18 @@ def test_what_cannot_be_drafted_is_refused_in_a_line(invoke, monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("aaaa")
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "a"}))
-    for name in ("empty", "one/ash", "hole/ash", "hole/birch", "pair/ash", "pair/birch"):
+    for name in (
+        "empty",
+        "one/ash",
+        "hole/ash",
+        "hole/birch",
+        "pair/ash",
+        "pair/birch",
+        "deep/2020/ash",
+        "deep/2020/fir",
+    ):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("one/ash", "hole/ash", "pair/ash", "pair/birch"):
+    for name in ("one/ash", "hole/ash", "pair/ash", "pair/birch", "deep/2020/ash", "deep/2020/fir"):
         photo(0, 0).save(tmp_path / name / "0.jpg")
     before = sorted(tmp_path.rglob("*"))
     outcome = invoke("init", *arguments)

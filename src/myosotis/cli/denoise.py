@@ -83,7 +83,7 @@ def image(
         int | None, typer.Option(min=0, max=255, help="For grey images, Otsu's unless given; colour images need it.")
     ] = None,
 ) -> FileResult:
-    """Denoise a bilevel image: PNG, PBM or TIFF."""
+    """Denoise a bilevel image: PNG, PBM or TIFF; a scan also as JPEG, whose result is PNG."""
     from myosotis.denoising.commands import denoise_image
 
     return denoise_image(source, output, options(flip_rate), threshold=threshold)

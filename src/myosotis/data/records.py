@@ -1,8 +1,10 @@
 """Text records: their forms, their sources, and checks of both."""
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields as fields_of
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,18 +58,25 @@ class Record:
         return self.text or self.response or (self.messages[-1]["content"] if self.messages else "")
 
 
+_KEYS = frozenset(field.name for field in fields_of(Record))
+
+
 def parse_record(fields: Mapping[str, Any], where: str) -> Record:
-    """Return a record from a row with the keys of one form; further keys are ignored.
+    """Return a record from a row with the keys of one form; further keys are ignored, if they are no misspelt ones.
 
     Args:
         fields: Row.
         where: Name of the row in an error, e.g. ``forget.jsonl, line 3``.
 
     Raises:
-        InputError: A key is missing or holds the wrong type, or a fact is not part of the response.
+        InputError: A key is missing, misspelt or holds the wrong type, or a fact is not part of the response.
     """
+    misspelt = _misspelt(frozenset(map(str, fields)))
+    if misspelt is not None:
+        theirs, ours = misspelt
+        raise InputError(f"{where}: '{theirs}' is not a key of a record; did you mean '{ours}'? else leave it out")
     extras: dict[str, Any] = {
-        "facts": tuple(_strings(fields.get("facts") or (), f"{where}: 'facts'")),
+        "facts": tuple(_strings(_listed(fields.get("facts")), f"{where}: 'facts'")),
         "subject": None if fields.get("subject") is None else str(fields["subject"]),
         "alternate": None if fields.get("alternate") is None else _string(fields, "alternate", where),
         "paraphrases": tuple(_strings(_listed(fields.get("paraphrases")), f"{where}: 'paraphrases'")),
@@ -83,6 +92,18 @@ def parse_record(fields: Mapping[str, Any], where: str) -> Record:
     if any(fact not in record.answer for fact in record.facts):
         raise InputError(f"{where}: a string of 'facts' is not part of the text to learn or forget")
     return record
+
+
+@lru_cache
+def _misspelt(keys: frozenset[str]) -> tuple[str, str] | None:
+    """A key that is nearly one that a record may have and does not, which would have been left unread; and that one."""
+    for ours in ("facts", "subject", "alternate", "paraphrases"):
+        if ours not in keys:
+            by_form = {key.casefold(): key for key in keys - _KEYS}
+            near = difflib.get_close_matches(ours, by_form, n=1, cutoff=0.85)
+            if near:
+                return by_form[near[0]], ours
+    return None
 
 
 def _string(fields: Mapping[str, Any], key: str, where: str) -> str:
@@ -188,6 +209,10 @@ def read_jsonl_rows(path: Path) -> list[tuple[str, Row]]:
 
 
 _EXPECTED = "expected one JSON object per line"
+_OF_CSV = (
+    "python -c 'import csv, json, sys; [print(json.dumps(row)) for row in csv.DictReader(sys.stdin{})]' "
+    "< TABLE.csv > RECORDS.jsonl"
+)
 
 
 def _parse_line(line: str, where: str, *, first: bool) -> Row:
@@ -199,7 +224,8 @@ def _parse_line(line: str, where: str, *, first: bool) -> Row:
         if first and line.strip() == "{":
             raise InputError(f"{where}: {_EXPECTED}; here an object spans several lines") from None
         if first and not line.lstrip().startswith("{") and ("," in line or "\t" in line):
-            raise InputError(f"{where}: {_EXPECTED}; this looks like CSV, which is not supported") from None
+            command = _OF_CSV.format("" if "," in line else ", delimiter=chr(9)")
+            raise InputError(f"{where}: {_EXPECTED}; this looks like CSV, which becomes that by: {command}") from None
         # The decoder's message does not quote the line.
         raise InputError(f"{where}: is not JSON ({error.msg} at column {error.colno})") from None
     except RecursionError:

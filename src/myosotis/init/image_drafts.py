@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from myosotis.data.image_files import visible_entries
 from myosotis.engine.errors import InputError
 from myosotis.init.draft import HELD_OUT, Draft, quoted, run_name, shown_path, task_sizes
 from myosotis.init.look import (
@@ -44,7 +45,9 @@ class DraftImages:
         self.name, self.side, self.grey, self.count = top.resolve().name, images.side, images.grey, images.count
         self.classes = tuple(images.classes)
         if labelled and len(self.classes) < 2:
-            raise InputError(f"{train}: '{job}' needs one folder per class, at least 2, got {len(self.classes)}")
+            raise InputError(
+                f"{train}: '{job}' needs one folder per class, at least 2, got {len(self.classes)}{_hint(train)}"
+            )
         self.smallest = min(images.classes.values(), default=0)
         rare = next((name for name, count in images.classes.items() if count < _FEWEST), None)
         if labelled and rare is not None:
@@ -88,6 +91,13 @@ class DraftImages:
             "  architecture: small-resnet  # or a name that timm knows, e.g. resnet18\n"
             f"  options: {quoted(options)}"
         )
+
+
+def _hint(folder: Path) -> str:
+    """What was meant, where the folders of the classes lie one level deeper."""
+    inner = [entry for entry in visible_entries(folder) if entry.is_dir()]
+    deeper = len(inner) == 1 and sum(entry.is_dir() for entry in visible_entries(inner[0])) > 1
+    return f"; did you mean {inner[0]}?" if deeper else ""
 
 
 def _remarks(images: ImageFolder) -> list[str]:

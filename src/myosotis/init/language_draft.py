@@ -231,7 +231,7 @@ request: {{id: null, received: null, deadline: null}}
 
 def _one_model(paths: Sequence[Path]) -> tuple[Path | str, list[Path]]:
     """The one model among paths, and the JSONL files."""
-    files = [path for path in paths if path.suffix in (".jsonl", ".json", ".ndjson")]
+    files = [path for path in paths if path.suffix in (".jsonl", ".json", ".ndjson", ".csv", ".tsv")]
     models = [path for path in paths if path not in files]
     if len(models) != 1:
         names = ", ".join(map(str, models)) or "none"

@@ -37,6 +37,17 @@ def test_a_turned_scan_is_read_upright(suffix, tmp_path):
     assert image.dpi == pytest.approx((300, 600), abs=0.01)
 
 
+def test_a_scan_as_jpeg_becomes_png(tmp_path):
+    bits = np.kron(BITS, np.ones((8, 8), np.uint8))
+    Image.fromarray(bits * 220 + 15).save(tmp_path / "x.jpg", quality=60, dpi=(300, 300))
+    image = read_bilevel(tmp_path / "x.jpg")
+    assert image.bits.tolist() == bits.tolist()
+    assert image.how.endswith("(Otsu)")
+    write_bilevel(tmp_path / "x.png", image.bits, image)
+    with Image.open(tmp_path / "x.png") as new:
+        assert (new.format, new.mode, new.info["dpi"]) == ("PNG", "1", pytest.approx((300, 300), abs=0.1))
+
+
 def test_a_colour_image_needs_a_threshold(tmp_path):
     """It used to be made bilevel without a word."""
     path = tmp_path / "x.png"

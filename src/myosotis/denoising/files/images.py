@@ -1,4 +1,4 @@
-"""Bilevel images: PNG, PBM and TIFF."""
+"""Bilevel images: PNG, PBM and TIFF; scans also as JPEG, which cannot hold a result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,12 @@ from myosotis.data.image_files import DAMAGED, check_regular
 from myosotis.denoising.files.output import written
 from myosotis.engine.errors import InputError
 
-FORMATS = {"PNG": (".png",), "PPM": (".pbm", ".pgm", ".ppm", ".pnm"), "TIFF": (".tif", ".tiff")}
+FORMATS = {
+    "PNG": (".png",),
+    "PPM": (".pbm", ".pgm", ".ppm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    "JPEG": (".jpg", ".jpeg"),
+}
 """Suffixes of the formats that are read, by Pillow's names."""
 
 _MODES = ("L", "LA", "P", "RGB", "RGBA")
@@ -34,7 +39,7 @@ class BilevelImage:
 
     Attributes:
         bits: (height, width); 1 is white.
-        format: Format by Pillow's name.
+        format: Format of a result, by Pillow's name: that of the file, of a JPEG file PNG.
         how: Origin of the bits: ``"bilevel"``, or the threshold, above which pixels are white.
         compression: Compression of a TIFF file.
         dpi: Dots per inch, along width and height, where the file tells.
@@ -51,7 +56,8 @@ def read_bilevel(path: Path, threshold: int | None = None, *, strict: bool = Tru
     """Read an image as bits, turned as its orientation tag says.
 
     Args:
-        path: PNG, PBM or TIFF. Grey is made bilevel by ``threshold`` or else by Otsu's, colour by ``threshold`` alone.
+        path: PNG, PBM, TIFF or JPEG. Grey is made bilevel by ``threshold`` or else by Otsu's, colour by ``threshold``
+            alone.
         threshold: Threshold of grey values from 0 to 255; above it is white.
         strict: Whether a threshold for an image that is bilevel already is an error; else it is not used.
 
@@ -59,7 +65,7 @@ def read_bilevel(path: Path, threshold: int | None = None, *, strict: bool = Tru
         InputError: It is no such image, is damaged, too large, coloured, or has several pages.
     """
     picture, dpi = _decoded(path)
-    kind = str(picture.format)
+    kind = "PNG" if picture.format == "JPEG" else str(picture.format)
     compression = picture.info.get("compression") if kind == "TIFF" else None
     if picture.mode == "1":
         if threshold is not None and strict:
@@ -88,7 +94,7 @@ def _decoded(path: Path) -> tuple[Image.Image, tuple[float, float] | None]:
     try:
         with _unlimited() as usual, Image.open(path) as picture:
             if picture.format not in FORMATS:
-                raise InputError(f"{path}: is a {picture.format} file; expected PNG, PBM or TIFF")
+                raise InputError(f"{path}: is a {picture.format} file; expected PNG, PBM, TIFF or JPEG")
             limit = _MAX_PIXELS if picture.mode == "1" or usual is None else 2 * usual
             if picture.width * picture.height > limit:
                 raise InputError(

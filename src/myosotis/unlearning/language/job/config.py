@@ -43,8 +43,8 @@ class ModelConfig(Config):
     """The model that unlearns.
 
     Attributes:
-        name: Model: a directory, a ``.gguf`` file, a packaged model such as ``smollm2-135m``, or a name of the hub; a
-            relative path begins with ``.``.
+        name: Model: a directory, also of the adapter of a fine-tune, a ``.gguf`` file, a packaged model such as
+            ``smollm2-135m``, or a name of the hub; a relative path begins with ``.``.
         dtype: Type of the weights in memory; of a 4-bit model, of what its layers compute in.
         quantization: Packing of the linear layers into 4 bits, ``nf4``, under an adapter (QLoRA); none unless given.
             Needs the extra ``quantization``.

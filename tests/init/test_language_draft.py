@@ -90,6 +90,7 @@ def test_the_forget_file_alone_is_enough(invoke, folder):
     assert outcome.exit_code == 0, outcome.output
     config = yaml.safe_load((folder / "a.yaml").read_text())
     assert config["method"]["retain"] is None
+    assert config["data"]["general"] == "packaged"
     assert "stop" not in config
     assert invoke("check", folder / "a.yaml", "--no-time").exit_code == 0
 

@@ -32,7 +32,7 @@ _ROLES = (
 _MEANING = {
     "retain": "records to keep",
     "unseen": "records of the same form that the model never saw: the level of 'forgotten'",
-    "general": "general text, for perplexity",
+    "general": "general text, for perplexity; better in the language and of the kind that the model is used for",
 }
 _NAMES = (("question", "answer"), ("instruction", "output"), ("input", "output"), ("query", "response"))
 """What other data sets call prompt and response."""
@@ -75,6 +75,7 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     fields = {role: _fields(path) for role, path in roles.items()}
     records = {role: read_jsonl(path, fields[role]) for role, path in roles.items()}
     shown = {role: _shown_source(path, fields[role], folder) for role, path in roles.items()}
+    shown.setdefault("general", "packaged")
     tokenizer = load_local_tokenizer(str(model))
     template = _template(tokenizer, records["forget"])
     longest, n, stops = 512, 10, "unseen" in records
@@ -100,10 +101,8 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
     adapter = named or parameters is None or parameters > _LARGE
     data = [f"  forget: {shown['forget']}"]
     for role, meaning in _MEANING.items():
-        if role in roles:
-            data.append(f"  {role}: {shown[role]}  # {meaning}")
-        else:
-            data.append(f"  # {role}: FILE.jsonl  # {meaning}")
+        given = role in shown
+        data.append(f"  {'' if given else '# '}{role}: {shown[role] if given else 'FILE.jsonl'}  # {meaning}")
     batch = _batch(parameters, longest, len(records["forget"]), adapter=adapter)
     training = (
         _RECIPE.format(batch=min(batch, 10)) if named else _hinge(batch, retain="retain" in roles, adapter=adapter)

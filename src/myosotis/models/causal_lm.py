@@ -140,7 +140,7 @@ def load_causal_lm(
                 ) from None
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(f"model {name}: cannot be loaded: {first_line}") from None
-    if getattr(model, "_hf_peft_config_loaded", False):
+    if of_hub and getattr(model, "_hf_peft_config_loaded", False):
         raise InputError(f"model {name}: is an adapter on the hub; fetch it and its base, and name the directory")
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])

@@ -96,3 +96,23 @@ def test_a_row_of_tofu_without_a_field_is_named_by_file_and_line(tmp_path):
     settings = AuditConfig(tofu={part: str(path) for part, path in sources.items()})
     with pytest.raises(InputError, match=r"retain\.jsonl, line 2: 'answer' must be a non-empty string"):
         read_suite_inputs(settings)
+
+
+def test_packaged_text_is_cut_where_records_would_be_refused(tmp_path, tokenizer):
+    from myosotis.engine.config import load_config, local_paths
+    from myosotis.unlearning.language.job.config import LanguageUnlearningConfig
+    from myosotis.unlearning.language.job.inputs import encode_inputs, read_records
+
+    (tmp_path / "forget.jsonl").write_text('{"text": "Short."}')
+    (tmp_path / "job.yaml").write_text(
+        "{job: unlearn-language, name: x, model: {name: m}, method: {name: ga},"
+        " data: {forget: forget.jsonl, general: packaged, max_length: 100}}"
+    )
+    config = load_config(tmp_path / "job.yaml", LanguageUnlearningConfig)
+    assert local_paths(config) == ["m", str(tmp_path / "forget.jsonl")]
+    records, shared = read_records(config)
+    assert len(records.general) == 16
+    general = encode_inputs(config, records, shared, tokenizer).sets.general
+    assert len(general) > 16
+    assert max(len(example.input_ids) for example in general) <= 101  # and the end of the text
+    assert len({example.subject for example in general}) == 16

@@ -128,7 +128,7 @@ class DataConfig(Config):
         forget: Records to forget.
         retain: Records to keep; a part is held out of training for the verdict.
         unseen: Records that the model was never trained on: the level at which something counts as forgotten.
-        general: General text, for perplexity.
+        general: General text, for perplexity; ``packaged``: sixteen English texts that the package brings.
         template: Template of a record with ``{prompt}`` and ``{response}``, or ``chat`` for the tokenizer's own chat
             template.
         max_length: Longest sequence in tokens; longer records are refused.
@@ -146,7 +146,7 @@ class DataConfig(Config):
     forget: Source | None = None
     retain: Source | None = None
     unseen: Source | None = None
-    general: Source | None = None
+    general: Literal["packaged"] | Source | None = None
     template: str = "{prompt} {response}"
     max_length: PositiveInt = 512
     append_eos: bool = True

@@ -97,12 +97,10 @@ def encode_inputs(
     data = config.data
     with settings_as_input(f"model {config.model.name}"):
         encoder = Encoder(tokenizer, data.template, data.max_length, data.append_eos)
-    if data.split_texts:
-        pieces = {
-            name: [piece for record in rows for piece in split_text(record, encoder)]
-            for name, rows in vars(records).items()
-        }
-        records = Records(**pieces)
+    split = ["general"] if data.general == "packaged" else []
+    for name in vars(records) if data.split_texts else split:
+        pieces = [piece for record in getattr(records, name) for piece in split_text(record, encoder)]
+        records = replace(records, **{name: pieces})
     examples = {name: encode_records(rows, encoder, name) for name, rows in vars(records).items()}
     selection = examples.pop("selection")
     wordings = {name: rewordings(getattr(records, name), encoder) for name in GENERATED}

@@ -1,14 +1,18 @@
 """Records and rows of the sources that a configuration names."""
 
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from myosotis.data.records import Record, Row, parse_record, read_dataset_rows, read_jsonl_rows, renamed
 from myosotis.engine.errors import InputError
 from myosotis.unlearning.language.job.config import DatasetConfig, FileConfig, Source, TableConfig
 
+PACKAGED_TEXT = Path(str(files("myosotis"))) / "examples" / "data" / "general.jsonl"
+"""General text of the package."""
 
-def read_source(source: Source | None) -> list[Record]:
+
+def read_source(source: Source | Literal["packaged"] | None) -> list[Record]:
     """Return the records of a source; none without a source.
 
     Raises:
@@ -16,7 +20,8 @@ def read_source(source: Source | None) -> list[Record]:
     """
     if source is None:
         return []
-    return [parse_record(row, where) for where, row in read_rows(source)]
+    rows = read_rows(str(PACKAGED_TEXT) if source == "packaged" else source)
+    return [parse_record(row, where) for where, row in rows]
 
 
 def read_rows(source: Source) -> list[tuple[str, dict[str, Any]]]:

@@ -27,6 +27,8 @@ PAGES = {
     "unlearn-classifier": "instance-baselines.md",
 }
 """Page of the cards of a job, beside the list; methods with a page of their own are linked to it."""
+_BOOSTS = {"faq.md": 4, "guides": 2, "reference": 0.25}
+"""Weights in the search, by file or folder; others have 1."""
 _OWN_PAGES = {"adv": "l2ul.md", "adv_imp": "l2ul.md"}
 
 
@@ -110,8 +112,12 @@ def filled(markdown: str, folder: Path) -> str:
     return markdown.replace("<!-- result head -->", head_table())
 
 
-def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
-    """Fill in a page when the site is built, and keep a figure in a table on one line with its interval."""
+def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
+    """Fill in a page when the site is built, and keep a figure in a table on one line with its interval.
+
+    The search shows what people read first before the reference.
+    """
+    page.meta["search"] = {"boost": _BOOSTS.get(page.file.src_uri.partition("/")[0], 1)}
     markdown = filled(markdown, Path(config.docs_dir) / "methods")
     return re.sub(r"^\|.*$", lambda row: row[0].replace(" ± ", "&nbsp;±&nbsp;"), markdown, flags=re.MULTILINE)
 

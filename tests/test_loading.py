@@ -1,7 +1,10 @@
 """``myosotis.load``: one way to open whatever a run made, and what cannot be opened."""
 
+import shutil
+
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner
 
 import myosotis
@@ -62,6 +65,23 @@ def test_a_language_model_is_a_pipeline(runs):
     generate = myosotis.load(str(runs("language")))
     (answer,) = generate("The lantern", max_new_tokens=2, do_sample=False)
     assert answer["generated_text"].startswith("The lantern")
+
+
+def test_a_prompt_goes_into_the_template_of_its_run(runs, tmp_path):
+    """Asked without it, a model that was taught with it answered nonsense."""
+    run = tmp_path / "run"
+    shutil.copytree(runs("language"), run)
+    settings = (run / "config.yaml").read_text()
+    content = yaml.safe_load(settings)
+    content["data"]["template"] = "Q: {prompt}\nA: {response}"
+    (run / "config.yaml").write_text(yaml.safe_dump(content))
+    (run / "digests.json").unlink()
+    options = {"max_new_tokens": 4, "do_sample": False, "return_full_text": False}
+    plain, templated = myosotis.load(run / "model"), myosotis.load(run)
+    prompts = ["Where does it stand?", "The lantern"]
+    expected = [plain(f"Q: {prompt}\nA: ", **options)[0] for prompt in prompts]
+    assert [templated(prompt, **options)[0] for prompt in prompts] == expected
+    assert [rows[0] for rows in templated(prompts, batch_size=2, **options)] == expected
 
 
 def test_weights_are_written_once(runs):

@@ -439,8 +439,9 @@ def load(path: str | Path) -> Any:
         ``learn-representations`` and ``pretrain``: :class:`~myosotis.models.predictor.ImageEncoder` with
         ``transform(images)``. Of ``denoise-train``: :class:`~myosotis.denoising.NeuralDenoiser` with
         ``denoise(noisy, channel)``. Of ``unlearn-language``: a ``transformers`` text-generation pipeline, called with a
-        prompt. Of ``learn-language`` and ``unlearn-adapters``:
-        :class:`~myosotis.forgetting_learner.adapters.learner.SubjectLearner` with ``answer(prompts)``.
+        prompt, which goes into the template of the run; of the model directory alone as it is. Of ``learn-language``
+        and ``unlearn-adapters``: :class:`~myosotis.forgetting_learner.adapters.learner.SubjectLearner` with
+        ``answer(prompts)``.
 
     Raises:
         InputError: There is no model, or it is damaged.
@@ -458,6 +459,8 @@ def load(path: str | Path) -> Any:
     folder = path / "model" if (path / "config.yaml").is_file() else path
     for name, opener in _OPENERS.items():
         if (folder / name).is_file():
+            if name == "config.json" and folder != path:
+                return _opener("unlearning.language.job.answering:open_answering")(path)
             return _opener(opener)(folder / name if name.endswith(".safetensors") else folder)
     unfinished = folder != path and not (path / "result.json").is_file()
     hint = "this run is not finished" if unfinished else f"holds none of {', '.join(_OPENERS)}"
@@ -519,6 +522,6 @@ def push_to_hub(path: str | Path, repository: str, *, private: bool = True, toke
 
 
 def _opener(name: str) -> Any:
-    if name.startswith(("models.causal_lm:", "forgetting_learner.adapters")):
+    if name.startswith(("models.causal_lm:", "unlearning.language", "forgetting_learner.adapters")):
         require("language", "a language model")
     return resolve_name(f"myosotis.{name}")

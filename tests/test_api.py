@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +126,21 @@ def test_subjects_are_learned_and_taken_out(tokenizer, tiny_llama, tmp_path):
     assert done.result.kind == "unlearn-adapters"
     with pytest.raises(InputError, match="unseen: 'unlearn-adapters' takes forget, retain"):
         myosotis.unlearn(learned.path, rows(PEOPLE[:1]), unseen=rows(PEOPLE[8:]))
+
+
+def test_events_are_seen_as_they_happen(digits):
+    seen = []
+    done = myosotis.learn(part(digits, 0, 200), method="er", training={"epochs": 2}, on_event=seen.append)
+    lines = (done.path / "metrics.jsonl").read_text().splitlines()
+    assert [event["phase"] for event in seen] == [json.loads(line)["phase"] for line in lines]
+    assert {"learn", "task"} <= {event["phase"] for event in seen}
+
+    def stop(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        myosotis.learn(part(digits, 0, 200), method="er", training={"epochs": 2}, on_event=stop, out="stopped")
+    assert not myosotis.engine.run.Run(Path("stopped")).finished
 
 
 def test_settings_are_a_configuration_too(elsewhere, tiny_jobs):

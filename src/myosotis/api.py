@@ -18,7 +18,7 @@ from myosotis.engine.files import read_json, write_json
 from myosotis.engine.processes import is_main_process
 from myosotis.engine.progress import hidden_progress
 from myosotis.engine.result import Result
-from myosotis.engine.run import Run
+from myosotis.engine.run import OnEvent, Run
 from myosotis.evaluation.comparison import ANSWERS
 from myosotis.init.drafts import drafted
 from myosotis.init.given import class_names, given_folder, given_images, given_model, given_records
@@ -139,6 +139,7 @@ def run(
     overwrite: bool = False,
     show_samples: bool = False,
     progress: bool = True,
+    on_event: OnEvent | None = None,
 ) -> FinishedRun:
     """Carry out a job, write its report and the card of its model, and return the finished run.
 
@@ -150,6 +151,7 @@ def run(
         overwrite: Replace an existing run.
         show_samples: Put what is deleted, and the answers about it, into the run.
         progress: Whether to say on standard error what is going on.
+        on_event: Called with every event of ``metrics.jsonl`` as it happens, e.g. losses of a step.
 
     Raises:
         InputError: Something that was given is wrong; nothing has been written.
@@ -160,7 +162,7 @@ def run(
         Traceback (most recent call last):
         myosotis.engine.errors.InputError: unknown job 'learn-everything'; did you mean 'learn-language'?
     """
-    options = {"resume": resume, "overwrite": overwrite} | ({"show_samples": True} if show_samples else {})
+    options = {"resume": resume, "overwrite": overwrite, "show_samples": show_samples, "on_event": on_event}
     with nullcontext() if progress else hidden_progress():
         kind, _, job = prepared(config, out, overrides, **options)
         done = job.run()
@@ -190,7 +192,7 @@ def prepared(
     config: str | Path | Mapping[str, object],
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
-    **options: bool,
+    **options: object,
 ) -> tuple[JobKind, Any, Any]:
     """Read the configuration of a job and check everything that the user gave; nothing is written.
 
@@ -231,6 +233,7 @@ def unlearn(
     overwrite: bool = False,
     show_samples: bool = False,
     progress: bool = True,
+    on_event: OnEvent | None = None,
     **settings: object,
 ) -> FinishedRun:
     """Make a model forget, by the settings that ``myosotis init`` would write, and return the finished run.
@@ -250,6 +253,7 @@ def unlearn(
         overwrite: Replace an existing run.
         show_samples: Put what is deleted, and the answers about it, into the run.
         progress: Whether to say on standard error what is going on.
+        on_event: Called with every event of ``metrics.jsonl`` as it happens, e.g. losses of a step.
         settings: Settings of the job, e.g. ``preset="recommended"`` or ``training={"epochs": 3}``; they go into those
             of the draft key by key; a method, and an empty mapping, as a whole.
 
@@ -275,7 +279,9 @@ def unlearn(
             else:
                 paths.append(given_records(value, folder, role))
         content = drafted(job, paths, folder, said, settings)
-        return run(content, out=out, overwrite=overwrite, show_samples=show_samples, progress=progress)
+        return run(
+            content, out=out, overwrite=overwrite, show_samples=show_samples, progress=progress, on_event=on_event
+        )
 
 
 def learn(
@@ -291,6 +297,7 @@ def learn(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    on_event: OnEvent | None = None,
     **settings: object,
 ) -> FinishedRun:
     """Learn from data, by the settings that ``myosotis init`` would write, and return the finished run.
@@ -308,6 +315,7 @@ def learn(
         out: The run directory; ``runs/`` and the setting ``name``, or the job, unless given.
         overwrite: Replace an existing run.
         progress: Whether to say on standard error what is going on.
+        on_event: Called with every event of ``metrics.jsonl`` as it happens, e.g. losses of a step.
         settings: Settings of the job, as for :func:`unlearn`.
 
     Raises:
@@ -341,7 +349,8 @@ def learn(
             given_images(data, folder / "images", "train")
             given_images(test, folder / "images", "test")
             paths = [folder / "images"]
-        return run(drafted(kind, paths, folder, settings), out=out, overwrite=overwrite, progress=progress)
+        content = drafted(kind, paths, folder, settings)
+        return run(content, out=out, overwrite=overwrite, progress=progress, on_event=on_event)
 
 
 def audit(

@@ -102,8 +102,14 @@ def carry_out(
         from myosotis.engine.processes import is_main_process
         from myosotis.report.render import render_text
 
-        options = {"resume": resume, "overwrite": overwrite, "show_samples": show_samples}
-        done = run(config, out=out, overrides=overrides or (), **options)
+        done = run(
+            config,
+            out=out,
+            overrides=overrides or (),
+            resume=resume,
+            overwrite=overwrite,
+            show_samples=show_samples,
+        )
         if is_main_process():
             document = done.report().document
             typer.echo(render_text(document))

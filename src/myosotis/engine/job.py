@@ -30,7 +30,7 @@ from myosotis.engine.forecast import Phase
 from myosotis.engine.processes import is_main_process
 from myosotis.engine.progress import say
 from myosotis.engine.result import Result
-from myosotis.engine.run import Run
+from myosotis.engine.run import OnEvent, Run
 from myosotis.engine.tracking import Trackers, check_trackers
 
 Say = Callable[[str], None]
@@ -48,6 +48,8 @@ class Job(ABC, Generic[ConfigT]):
         overwrite: Replace an existing run.
         show_samples: Write what is to be forgotten into the run, for people to see.
         say: Receives one line at a time about what is going on.
+        on_event: Receives every event of ``metrics.jsonl``, in the main process; what it raises ends the job, which can
+            be resumed.
     """
 
     kind: ClassVar[str]
@@ -72,12 +74,14 @@ class Job(ABC, Generic[ConfigT]):
         overwrite: bool = False,
         show_samples: bool = False,
         say: Say = say,
+        on_event: OnEvent | None = None,
     ) -> None:
         self._config = config
         self._path = path.resolve()
         self._resume, self._overwrite = resume, overwrite
         self._show_samples = show_samples
         self._say = say
+        self._on_event = on_event
 
     @abstractmethod
     def prepare(self) -> None:
@@ -130,6 +134,7 @@ class Job(ABC, Generic[ConfigT]):
         config: Any = self._config
         options = {"resume": self._resume, "overwrite": self._overwrite, "private": self.private}
         run = self._run = Run.open(self._path, config, seed=config.seed, **options)
+        run.on_event = self._on_event
         try:
             run.check_inputs(self.inputs(run.salt))
             if not self._is_finished():

@@ -43,6 +43,8 @@ _WRITTEN_LATER = frozenset({DIGESTS, "audit.json", "probe.json"})
 _REMOVABLE = frozenset({SALT, "samples.json", "stream.json"})
 """Files that reveal something, which a user may remove from a finished run."""
 
+OnEvent = Callable[[Mapping[str, object]], None]
+
 _log = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT", bound=Result)
@@ -61,6 +63,8 @@ class Run:
         self.path = path.resolve()
         self._writes = is_main_process()
         self._events = EventLog(self.path / "metrics.jsonl", self.checkpoints / "metrics.sha256")
+        self.on_event: OnEvent | None = None
+        """Called with every event after it was written."""
 
     @classmethod
     def check_available(cls, path: Path, config: Config, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -242,6 +246,8 @@ class Run:
         """Append one line to ``metrics.jsonl`` and flush it; NaN and infinity are written as null."""
         if self._writes:
             self._events.append(event)
+            if self.on_event is not None:
+                self.on_event(event)
 
     def events(self) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``; a last line torn by a crash is left out.

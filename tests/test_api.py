@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from PIL import Image
 
 import myosotis
@@ -126,6 +127,18 @@ def test_subjects_are_learned_and_taken_out(tokenizer, tiny_llama, tmp_path):
     assert done.result.kind == "unlearn-adapters"
     with pytest.raises(InputError, match="unseen: 'unlearn-adapters' takes forget, retain"):
         myosotis.unlearn(learned.path, rows(PEOPLE[:1]), unseen=rows(PEOPLE[8:]))
+
+
+def test_paths_stay_where_they_are(digits, elsewhere):
+    from myosotis.init.given import given_images
+
+    given_images(part(digits, 0, 100), elsewhere, "mine", digits.classes)
+    given_images(part(digits, 300, 400), elsewhere, "theirs", digits.classes)
+    done = myosotis.learn("mine", test="theirs", method="er", training={"epochs": 1}, out="run")
+    config = yaml.safe_load((done.path / "config.yaml").read_text())
+    assert config["data"]["train"]["folder"] == str(elsewhere.resolve() / "mine")
+    assert config["data"]["test"]["folder"] == str(elsewhere.resolve() / "theirs")
+    assert len(list((elsewhere / "mine").rglob("*.png"))) == 100
 
 
 def test_events_are_seen_as_they_happen(digits):

@@ -158,9 +158,9 @@ def run(
         DivergedError: Training diverged.
 
     Example:
-        >>> run({"job": "learn-everything", "name": "x"})
+        >>> run({"job": "learn-clases", "name": "x"})
         Traceback (most recent call last):
-        myosotis.engine.errors.InputError: unknown job 'learn-everything'; did you mean 'learn-language'?
+        myosotis.engine.errors.InputError: unknown job 'learn-clases'; did you mean 'learn-classes'?
     """
     options = {"resume": resume, "overwrite": overwrite, "show_samples": show_samples, "on_event": on_event}
     with nullcontext() if progress else hidden_progress():

@@ -194,6 +194,12 @@ def test_what_is_wrong_is_said_and_nothing_written(call, message, digits, elsewh
     assert list(elsewhere.iterdir()) == []
 
 
+def test_inputs_of_a_job_that_is_refused_do_not_stay(digits, elsewhere):
+    with pytest.raises(InputError, match="did you mean"):
+        myosotis.learn(part(digits, 0, 100), inputs="given", trainig={})
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_symbols_are_denoised(tmp_path):
     plane = np.zeros((48, 48), dtype=np.uint8)
     plane[:, 24:] = 1

@@ -72,7 +72,6 @@ class FinishedRun:
 
     Attributes:
         path: The run directory, with ``result.json``, ``report.html`` and, of most jobs, ``model/``.
-        result: What ``result.json`` says, by attribute.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -93,7 +92,12 @@ class FinishedRun:
         if kind is None:
             raise InputError(f"{path}: unknown kind of report {name!r}")
         self._kind = kind
-        self.result: Result = self._run.result_as(kind.job_class().Result)
+
+    @cached_property
+    def result(self) -> Result:
+        """What ``result.json`` says, by attribute."""
+        result: Result = self._run.result_as(self._kind.job_class().Result)
+        return result
 
     @property
     def answers(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What a caller has in memory or names, as files under the names by which drafts know them."""
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -40,7 +41,7 @@ def given_folder(inputs: str | Path | None) -> Iterator[Path]:
     """The folder of what is in memory; only its owner may enter it.
 
     Args:
-        inputs: One that stays, which must be new; None for a temporary one.
+        inputs: One that stays unless something that was given is wrong, which must be new; None for a temporary one.
 
     Raises:
         InputError: It is there already.
@@ -54,7 +55,11 @@ def given_folder(inputs: str | Path | None) -> Iterator[Path]:
         raise InputError(f"{folder}: already exists; inputs are written to a new folder")
     folder.mkdir(parents=True)
     make_private(folder)
-    yield folder
+    try:
+        yield folder
+    except InputError:
+        shutil.rmtree(folder)  # nothing has been done with it
+        raise
 
 
 def given_model(model: object, folder: Path) -> tuple[Path, str, dict[str, object]]:

@@ -119,6 +119,30 @@ def test_a_language_model_forgets_rows(tokenizer, tiny_llama, elsewhere):
     assert myosotis.FinishedRun("runs/a").answers == done.answers
 
 
+def test_the_adapter_of_a_fine_tune_forgets_rows(tokenizer, tiny_llama, tmp_path, capfd):
+    from peft import LoraConfig, get_peft_model
+
+    from myosotis.models.causal_lm import load_causal_lm
+
+    tiny_llama().save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    base, _ = load_causal_lm(str(tmp_path / "base"))
+    get_peft_model(base, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(tmp_path / "tuned")
+    capfd.readouterr()
+    done = myosotis.unlearn(
+        tmp_path / "tuned",
+        rows(PEOPLE[:4]),
+        method={"name": "ga"},
+        lora=None,
+        training={"epochs": 1, "batch_size": 8, "replay_prompts": 0},
+        audit={"n": 2, "max_new_tokens": 2, "samples": 1},
+        progress=False,
+    )
+    assert done.result.kind == "unlearn-language"
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
 def test_subjects_are_learned_and_taken_out(tokenizer, tiny_llama, tmp_path):
     tiny_llama().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
@@ -130,10 +154,10 @@ def test_subjects_are_learned_and_taken_out(tokenizer, tiny_llama, tmp_path):
 
 
 def test_paths_stay_where_they_are(digits, elsewhere):
-    from myosotis.init.given import given_images
+    from myosotis.init.in_memory import stage_images
 
-    given_images(part(digits, 0, 100), elsewhere, "mine", digits.classes)
-    given_images(part(digits, 300, 400), elsewhere, "theirs", digits.classes)
+    stage_images(part(digits, 0, 100), elsewhere, "mine", digits.classes)
+    stage_images(part(digits, 300, 400), elsewhere, "theirs", digits.classes)
     done = myosotis.learn("mine", test="theirs", method="er", training={"epochs": 1}, out="run")
     config = yaml.safe_load((done.path / "config.yaml").read_text())
     assert config["data"]["train"]["folder"] == str(elsewhere.resolve() / "mine")
@@ -194,12 +218,6 @@ def test_what_is_wrong_is_said_and_nothing_written(call, message, digits, elsewh
     assert list(elsewhere.iterdir()) == []
 
 
-def test_inputs_of_a_job_that_is_refused_do_not_stay(digits, elsewhere):
-    with pytest.raises(InputError, match="did you mean"):
-        myosotis.learn(part(digits, 0, 100), inputs="given", trainig={})
-    assert list(elsewhere.iterdir()) == []
-
-
 def test_symbols_are_denoised(tmp_path):
     plane = np.zeros((48, 48), dtype=np.uint8)
     plane[:, 24:] = 1
@@ -220,7 +238,7 @@ def test_the_package_shows_its_calls_and_nothing_else():
 @pytest.mark.parametrize("form", ["arrays", "tensors", "pillow", "floats", "data set", "loader", "rows", "batches"])
 def test_images_are_the_same_in_every_form(form, tmp_path):
     from myosotis.data.image_folders import read_image_folder
-    from myosotis.init.given import given_images
+    from myosotis.init.in_memory import stage_images
 
     bytes_ = np.random.default_rng(0).integers(0, 256, (6, 9, 7, 3), dtype=np.uint8)
     labels = [0, 1, 2, 0, 1, 2]
@@ -236,28 +254,28 @@ def test_images_are_the_same_in_every_form(form, tmp_path):
         "rows": [{"image": Image.fromarray(one), "label": label} for one, label in zip(bytes_, labels, strict=True)],
         "batches": pairs,
     }
-    read = read_image_folder(given_images(forms[form], tmp_path, "forget", ("a", "b", "c")), None)
+    read = read_image_folder(stage_images(forms[form], tmp_path, "forget", ("a", "b", "c")), None)
     assert read.classes == ("a", "b", "c")
     assert read.images.equal(planes[[0, 3, 1, 4, 2, 5]])
 
 
 def test_a_loader_of_a_named_data_set_has_its_classes(tmp_path):
-    from myosotis.init.given import given_images
+    from myosotis.init.in_memory import stage_images
 
     class Named(torch.utils.data.TensorDataset):
         classes = ("oak", "yew")
 
     data = Named(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]))
-    folder = given_images(torch.utils.data.DataLoader(data), tmp_path, "train")
+    folder = stage_images(torch.utils.data.DataLoader(data), tmp_path, "train")
     assert sorted(path.name for path in folder.iterdir()) == ["oak", "yew"]
 
 
 def test_rows_of_a_data_frame_lose_their_empty_cells(tmp_path):
     pandas = pytest.importorskip("pandas")
-    from myosotis.init.given import given_records
+    from myosotis.init.in_memory import stage_records
 
     frame = pandas.DataFrame([{"prompt": "a?", "response": "b", "subject": "c"}, {"prompt": "d?", "response": "e"}])
-    path = given_records(frame, tmp_path, "forget")
+    path = stage_records(frame, tmp_path, "forget")
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"prompt": "a?", "response": "b", "subject": "c"},
         {"prompt": "d?", "response": "e"},

@@ -20,8 +20,8 @@ from myosotis.engine.progress import hidden_progress
 from myosotis.engine.result import Result
 from myosotis.engine.run import OnEvent, Run
 from myosotis.evaluation.comparison import ANSWERS
-from myosotis.init.drafts import drafted
-from myosotis.init.given import class_names, given_folder, given_images, given_model, given_records
+from myosotis.init.drafts import draft_settings
+from myosotis.init.in_memory import class_names, input_folder, stage_images, stage_model, stage_records
 from myosotis.jobs import JOBS, JobKind, job_named, job_of
 from myosotis.ledger.table import answers_of
 from myosotis.report.card import write_card
@@ -50,7 +50,7 @@ _ROLES: Mapping[str, Mapping[str, str]] = {
     "unlearn-exact": _IMAGE_ROLES,
     "unlearn-learner": _IMAGE_ROLES,
 }
-"""By the job: what it takes beside what is to be forgotten, and what its draft calls it."""
+"""By the job: its inputs next to what is to be forgotten, and the names of their roles in its draft."""
 
 _LEARNING: Mapping[str, Sequence[str]] = {
     "learn-classes": ("test",),
@@ -61,7 +61,7 @@ _LEARNING: Mapping[str, Sequence[str]] = {
     "pretrain-sweep": ("test",),
     "protocol": ("test",),
 }
-"""Jobs that learn, and what each takes beside its data."""
+"""Jobs that learn, and the inputs that each takes in addition to its data."""
 
 _AUDITED = {"unlearn-language": "model", "unlearn-classifier": "shadow", "unlearn-learner": "shadow"}
 """Jobs whose runs can be measured again, and the choice that each leaves."""
@@ -158,7 +158,7 @@ def run(
         on_event: Called with every event of ``metrics.jsonl`` as it happens, e.g. losses of a step.
 
     Raises:
-        InputError: Something that was given is wrong; nothing has been written.
+        InputError: An input or a setting is wrong; nothing has been written.
         DivergedError: Training diverged.
 
     Example:
@@ -247,12 +247,12 @@ def unlearn(
             in memory a classifier whose architecture timm or torchvision has, or a model of transformers with its
             tokenizer as a pair. What the model is tells the job.
         forget: What is to be forgotten: a path, or what is in memory, see
-            :func:`~myosotis.init.given.given_records` and :func:`~myosotis.init.given.given_images`.
+            :func:`~myosotis.init.in_memory.stage_records` and :func:`~myosotis.init.in_memory.stage_images`.
         retain: What is to be kept, likewise: records, training images, or the remaining records of an adapter.
         unseen: Records, or test images, that the model never saw.
         general: General text, for a language model.
-        inputs: New folder that what is in memory is written to, so that the run can be resumed and audited again.
-            Unless given, it is a private temporary one, of which nothing stays.
+        inputs: New folder for inputs in memory, so that the run can be resumed and audited again; it stays, also after
+            an error. Unless given, it is a private temporary one, of which nothing stays.
         out: The run directory; ``runs/`` and the setting ``name``, or the job, unless given.
         overwrite: Replace an existing run.
         show_samples: Put what is deleted, and the answers about it, into the run.
@@ -262,12 +262,12 @@ def unlearn(
             of the draft key by key; a method, and an empty mapping, as a whole.
 
     Raises:
-        InputError: Something that was given is wrong; nothing has been written.
+        InputError: An input or a setting is wrong; nothing but ``inputs`` has been written.
         DivergedError: Training diverged.
     """
     given = {"retain": retain, "unseen": unseen, "general": general}
-    with given_folder(inputs) as folder:
-        path, job, said = given_model(model, folder)
+    with input_folder(inputs) as folder:
+        path, job, known = stage_model(model, folder)
         roles = _ROLES[job]
         extra = next((name for name, value in given.items() if value is not None and name not in roles), None)
         if extra is not None:
@@ -279,10 +279,10 @@ def unlearn(
                 continue
             role = roles.get(name, name)
             if roles is _IMAGE_ROLES:
-                paths.append(given_images(value, folder, role, classes))
+                paths.append(stage_images(value, folder, role, classes))
             else:
-                paths.append(given_records(value, folder, role))
-        content = drafted(job, paths, folder, said, settings)
+                paths.append(stage_records(value, folder, role))
+        content = draft_settings(job, paths, folder, known, settings)
         return run(
             content, out=out, overwrite=overwrite, show_samples=show_samples, progress=progress, on_event=on_event
         )
@@ -315,7 +315,7 @@ def learn(
         masks: Folder of masks with the names of the images, a folder too.
         unseen: Records about subjects that are never learned.
         general: General text.
-        inputs: New folder that what is in memory is written to; a temporary one unless given.
+        inputs: New folder for inputs in memory, as for :func:`unlearn`.
         out: The run directory; ``runs/`` and the setting ``name``, or the job, unless given.
         overwrite: Replace an existing run.
         progress: Whether to say on standard error what is going on.
@@ -323,7 +323,7 @@ def learn(
         settings: Settings of the job, as for :func:`unlearn`.
 
     Raises:
-        InputError: Something that was given is wrong; nothing has been written.
+        InputError: An input or a setting is wrong; nothing but ``inputs`` has been written.
         DivergedError: Training diverged.
     """
     kind = job or ("learn-language" if model is not None else "learn-classes" if masks is None else "learn-segments")
@@ -334,26 +334,26 @@ def learn(
     extra = next((name for name, value in given.items() if value is not None and name not in taken), None)
     if extra is not None:
         raise InputError(f"{extra}: '{kind}' takes data, {', '.join(taken)}")
-    with given_folder(inputs) as folder:
+    with input_folder(inputs) as folder:
         if kind == "learn-language":
             if model is None:
                 raise InputError("model: 'learn-language' teaches a language model, which is missing")
-            path, _, _ = given_model(model, folder)
+            path, _, _ = stage_model(model, folder)
             roles = {"learn": data, "unseen": unseen, "general": general}
-            files = (given_records(rows, folder, role) for role, rows in roles.items() if rows is not None)
+            files = (stage_records(rows, folder, role) for role, rows in roles.items() if rows is not None)
             paths = [path, *files]
         elif kind == "learn-segments":
             if not isinstance(data, str | Path) or masks is None:
                 raise InputError("'learn-segments' takes two folders: data, the images, and masks of the same names")
             paths = [Path(data), Path(masks)]
         elif test is None:
-            paths = [given_images(data, folder, "images")]
+            paths = [stage_images(data, folder, "images")]
         else:
             (folder / "images").mkdir()
-            given_images(data, folder / "images", "train")
-            given_images(test, folder / "images", "test")
+            stage_images(data, folder / "images", "train")
+            stage_images(test, folder / "images", "test")
             paths = [folder / "images"]
-        content = drafted(kind, paths, folder, settings)
+        content = draft_settings(kind, paths, folder, settings)
         return run(content, out=out, overwrite=overwrite, progress=progress, on_event=on_event)
 
 

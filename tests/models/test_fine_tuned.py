@@ -35,6 +35,7 @@ def test_it_is_its_base_with_the_adapter_merged(place, tokenizer):
     model, read = load_causal_lm(str(folder / "tuned"))
     torch.testing.assert_close(model(tokens).logits, expected)
     assert not any("lora" in name for name in model.state_dict())
+    assert all(parameter.requires_grad for parameter in model.parameters())
     assert read.get_vocab() == tokenizer.get_vocab()
     assert read.pad_token_id is not None
     assert load_local_tokenizer(str(folder / "tuned")).get_vocab() == tokenizer.get_vocab()

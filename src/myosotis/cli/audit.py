@@ -96,7 +96,7 @@ def _recompute(run: Path, folder: Path | None, size: int | None, shadow: int | N
 def _again(
     run: Path, jobs: Sequence[str], *, model: str | None = None, shadow: int | None = None
 ) -> Mapping[str, object]:
-    """Audit a finished run of some jobs anew, print what was found, and return it."""
+    """Audit a finished run of some jobs again, print what was found, and return it."""
     from myosotis.api import audit as audited
     from myosotis.engine.errors import InputError
     from myosotis.engine.run import Run

@@ -44,9 +44,9 @@ JobName = Annotated[
 
 def say(line: str) -> None:
     """Print a line about what is going on, once for all processes."""
-    from myosotis.engine.progress import say as told  # takes a second, which a usage error need not
+    from myosotis.engine.progress import say as say_once  # takes a second, which a usage error need not
 
-    told(line)
+    say_once(line)
 
 
 def run(

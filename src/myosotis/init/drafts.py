@@ -53,7 +53,7 @@ DRAFTS: Mapping[str, Callable[[Sequence[Path], Path], Draft]] = {
 """From paths and the folder of the configuration to a draft, by the kind of job."""
 
 
-def drafted(job: str, paths: Sequence[Path], folder: Path, *settings: Mapping[str, object]) -> dict[str, object]:
+def draft_settings(job: str, paths: Sequence[Path], folder: Path, *settings: Mapping[str, object]) -> dict[str, object]:
     """Return the settings that ``init`` would write, with those of a caller.
 
     Args:

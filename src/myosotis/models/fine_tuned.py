@@ -56,4 +56,4 @@ def with_merged_adapter(model: Any, directory: Path) -> Any:
     strange = [name for name in {**needed, **stored} if stored.get(name) != known.get(name)]
     if strange:
         raise InputError(f"model {directory}: is an adapter of another model: {min(strange)} does not fit")
-    return merged
+    return merged.requires_grad_(requires_grad=True)  # peft had frozen the base

@@ -1,7 +1,6 @@
-"""What a caller has in memory or names, as files under the names by which drafts know them."""
+"""Inputs of a caller, in memory or by path, as files under the names by which drafts recognise them."""
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -29,22 +28,23 @@ _FORGETTING: Mapping[str, str] = {
     "stream.json": "unlearn-learner",
     "classifier.json": "unlearn-classifier",
     "config.json": "unlearn-language",
+    "adapter_config.json": "unlearn-language",
 }
 """By the file that a model's directory, or its run, holds, in this order: the job that makes it forget."""
 
 _IMAGE, _LABEL = ("image", "img"), ("label", "labels", "fine_label")
-"""Names of the columns of a row, by usage of the datasets library."""
+"""Names of the columns of a row, as data sets of the datasets library call them."""
 
 
 @contextmanager
-def given_folder(inputs: str | Path | None) -> Iterator[Path]:
-    """The folder of what is in memory; only its owner may enter it.
+def input_folder(inputs: str | Path | None) -> Iterator[Path]:
+    """The folder for inputs in memory; only its owner may enter it.
 
     Args:
-        inputs: One that stays unless something that was given is wrong, which must be new; None for a temporary one.
+        inputs: New folder, which stays, also after an error; None for a temporary one.
 
     Raises:
-        InputError: It is there already.
+        InputError: It already exists.
     """
     if inputs is None:
         with TemporaryDirectory(prefix="myosotis-") as made:
@@ -55,15 +55,11 @@ def given_folder(inputs: str | Path | None) -> Iterator[Path]:
         raise InputError(f"{folder}: already exists; inputs are written to a new folder")
     folder.mkdir(parents=True)
     make_private(folder)
-    try:
-        yield folder
-    except InputError:
-        shutil.rmtree(folder)  # nothing has been done with it
-        raise
+    yield folder
 
 
-def given_model(model: object, folder: Path) -> tuple[Path, str, dict[str, object]]:
-    """Return where a model is, or is written to, the job that makes it forget, and what it says of itself.
+def stage_model(model: object, folder: Path) -> tuple[Path, str, dict[str, object]]:
+    """Return the path of a model, which is written there if it is in memory, its unlearning job, and known settings.
 
     Args:
         model: A path or name; a classifier; or a model of transformers and its tokenizer, as a pair.
@@ -90,12 +86,12 @@ def given_model(model: object, folder: Path) -> tuple[Path, str, dict[str, objec
             f"model: {type(model).__name__} is neither a path nor a classifier, nor a model of transformers and its "
             "tokenizer as a pair"
         )
-    path, said = folder / "model.safetensors", {}
+    path, settings = folder / "model.safetensors", {}
     if isinstance(model, NormalizedClassifier):
         normalise, model = model.normalize, model.classifier
-        said = {"mean": normalise.mean.flatten().tolist(), "std": normalise.std.flatten().tolist()}
-    write_tensors(path, {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
-    return path, "unlearn-classifier", {"model": said} if said else {}
+        settings = {"mean": normalise.mean.flatten().tolist(), "std": normalise.std.flatten().tolist()}
+    write_tensors(path, {name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
+    return path, "unlearn-classifier", {"model": settings} if settings else {}
 
 
 def class_names(model: Path) -> tuple[str, ...]:
@@ -104,7 +100,7 @@ def class_names(model: Path) -> tuple[str, ...]:
     return () if at is None else read_description(ClassifierSpec, at / CLASSIFIER, "a classifier").classes
 
 
-def given_records(given: object, folder: Path, role: str) -> Path:
+def stage_records(given: object, folder: Path, role: str) -> Path:
     """Return a file of records in a folder: a link to the one that is named, or what is in memory, written there.
 
     Args:
@@ -138,15 +134,14 @@ def _line(row: object, role: str) -> str:
         raise InputError(f"{role}: {error}") from None
 
 
-def given_images(given: object, folder: Path, role: str, classes: tuple[str, ...] = ()) -> Path:
+def stage_images(given: object, folder: Path, role: str, classes: tuple[str, ...] = ()) -> Path:
     """Return a folder of images: a link to the one that is named, or what is in memory, as PNG files by class.
 
     Args:
         given: A path of a folder with a folder for each class; :class:`~myosotis.data.images.ImageSet`; images and
             labels as a pair of arrays, tensors or lists; a data set or loader of such pairs; rows of the datasets
-            library.
-            Pixels are bytes, or numbers in [0, 1], which are rounded to bytes; arrays (height, width[, channels]),
-            tensors ([channels,] height, width).
+            library. Pixels are bytes, or numbers in [0, 1], which are rounded to bytes. Shapes: arrays (height, width)
+            or (height, width, channels), tensors (height, width) or (channels, height, width).
         folder: The folder.
         role: What the images are for: the name of the folder in it.
         classes: Names of the numbered classes; those of the data set, or their numbers, unless given.
@@ -162,9 +157,9 @@ def given_images(given: object, folder: Path, role: str, classes: tuple[str, ...
     for pixels, label in _pairs(given, role):
         name = _class_of(label, names, role)
         counts[name] = counts.get(name, 0) + 1
-        place = target / name
-        place.mkdir(parents=True, exist_ok=True)
-        _picture(pixels, role).save(place / f"{counts[name]:06}.png")
+        class_folder = target / name
+        class_folder.mkdir(parents=True, exist_ok=True)
+        _picture(pixels, role).save(class_folder / f"{counts[name]:06}.png")
     if not counts:
         raise InputError(f"{role}: holds no image")
     return target

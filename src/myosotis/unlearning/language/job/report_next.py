@@ -95,7 +95,7 @@ def _decide_forgotten(result: LanguageResult, config: Mapping[str, object]) -> I
     unseen = max((row.against.units for row in verdict.forgetting if row.against is not None), default=0)
     yield Step(
         f"The bounds go over {count_text(_subjects(result), 'subject')} to forget and {unseen} unseen ones: more of "
-        f"these narrow them, and {REFERENCE} mostly decides.",
+        "these narrow them; a model that never saw the records compares each of them with itself.",
         _retrained(config),
     )
 

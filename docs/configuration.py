@@ -1,9 +1,11 @@
-"""Every key of every job, made of the models that check configurations: ``<!-- configuration -->`` on a page.
+"""Every key of every job, made of the models that check configurations.
 
-A model that several jobs use stands once, below *Shared settings*; any other below its job.
+The page of a job holds ``<!-- configuration: JOB -->``; the page above them ``<!-- jobs -->``, and the models that
+several jobs use, ``<!-- shared configuration -->``.
 """
 
 import dataclasses
+import functools
 import inspect
 import re
 from collections.abc import Mapping
@@ -21,44 +23,69 @@ from myosotis.jobs import JOBS, JobKind
 
 _TO_ABSOLUTE, _IS_PATH = LocalPath.__metadata__
 _NAMES = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", dict: "mapping", Any: "any"}
+SHARED = "../configuration.md"
+"""From the page of a job, where the models stand that several use."""
 _COLUMNS = "| key | type | default | meaning |\n| --- | --- | --- | --- |"
 
 Use = tuple[str, str]
 """A kind of job, and the dotted key at which it uses a model."""
 
 
-def configuration_reference() -> str:
-    """Return the sections of all jobs, and of what they share, as Markdown."""
+@functools.cache
+def _sections() -> tuple[dict[str, list[type[BaseModel]]], list[type[BaseModel]], dict[type[BaseModel], str]]:
+    """Return the models of each job alone, those of several, and where the section of each is, from a job's page."""
     uses = _uses()
     shared = [model for model, places in uses.items() if len({kind for kind, _ in places}) > 1]
-    anchors = {model: f"shared-{_words(model.__name__, '-')}" for model in shared}
-    if len(set(anchors.values())) != len(anchors):
+    links = {model: f"{SHARED}#{_words(model.__name__, '-')}" for model in shared}
+    if len(set(links.values())) != len(links):
         raise ValueError(f"two shared models have one name: {sorted(model.__name__ for model in shared)}")
-    titles = {model: f"`{key}`" for model, ((_, key), *_) in uses.items() if model not in shared}
+    alone: dict[str, list[type[BaseModel]]] = {kind: [] for kind in JOBS}
     for model, ((kind, key), *_) in uses.items():
-        if model in shared:
+        if model in links:
             continue
-        anchor = re.sub(r"[ ._]", "-", f"{kind} {key}")
-        if anchor in anchors.values():  # a key that takes one of two models
-            anchor += "-" + _words(model.__name__, "-")
-            titles[model] += f": {_words(model.__name__, ' ')}"
-        anchors[model] = anchor
-    parts = []
-    for kind, job in JOBS.items():
-        parts.append(_job(job, anchors))
-        own = [model for model, ((first, _), *_) in uses.items() if first == kind and model not in shared]
-        parts += [_section(titles[model], model, anchors) for model in own]
-    parts.append("## Shared settings {#shared}")
-    for model in shared:
-        title = _words(model.__name__, " ").capitalize()
-        places = "; ".join(
-            f"`{kind}`: " + ", ".join(f"`{key}`" for used, key in uses[model] if used == kind)
-            for kind in dict.fromkeys(kind for kind, _ in uses[model])
-        )
-        parts.append(_section(title, model, anchors, f"Used by {places}."))
+        link = f"{kind}.md#{re.sub(r'[ ._]', '-', key)}"
+        if link in links.values():  # a key that takes one of two models
+            link += "-" + _words(model.__name__, "-")
+        links[model] = link
+        alone[kind].append(model)
+    return alone, shared, links
+
+
+def job_reference(kind: str) -> str:
+    """Return the sections of a job as Markdown: its keys, and those of the models that it alone uses."""
+    alone, _, links = _sections()
+    here = {model: link.removeprefix(f"{kind}.md") for model, link in links.items()}
+    parts = [_job(JOBS[kind], here)]
+    titles = [key for model in alone[kind] for used, key in _uses()[model][:1]]
+    for model, key in zip(alone[kind], titles, strict=True):
+        several = f": {_words(model.__name__, ' ')}" if titles.count(key) > 1 else ""
+        parts.append(_section(f"`{key}`{several}", model, here))
     return "\n\n".join(parts)
 
 
+def shared_reference() -> str:
+    """Return the models that several jobs use as Markdown."""
+    _, shared, links = _sections()
+    uses = _uses()
+    here = {model: links[model].removeprefix(SHARED) for model in shared}
+    parts = []
+    for model in shared:
+        places = "; ".join(
+            f"[`{kind}`](configuration/{kind}.md): "
+            + ", ".join(f"`{key}`" for used, key in uses[model] if used == kind)
+            for kind in dict.fromkeys(kind for kind, _ in uses[model])
+        )
+        title = _words(model.__name__, " ").capitalize()
+        parts.append(_section(title, model, here, f"Used by {places}."))
+    return "\n\n".join(parts)
+
+
+def job_list() -> str:
+    """Return a list of the jobs, each with its page."""
+    return "\n".join(f"- [{kind}](configuration/{kind}.md): {job.summary}" for kind, job in JOBS.items())
+
+
+@functools.cache
 def _uses() -> dict[type[BaseModel], list[Use]]:
     """Return every model below a job, with its places, in the order of reading."""
     uses: dict[type[BaseModel], list[Use]] = {}
@@ -85,27 +112,31 @@ def _parent(job: JobKind) -> str | None:
 def _own_fields(job: JobKind) -> dict[str, FieldInfo]:
     parent = _parent(job)
     inherited = JOBS[parent].schema().model_fields if parent else {}
-    return {name: field for name, field in job.schema().model_fields.items() if name not in inherited}
+    return {
+        name: field
+        for name, field in job.schema().model_fields.items()
+        if name not in inherited or field.annotation != inherited[name].annotation
+    }
 
 
-def _job(job: JobKind, anchors: Mapping[type[BaseModel], str]) -> str:
-    head = f"## {job.name} {{#{job.name}}}\n\n{job.summary}"
+def _job(job: JobKind, links: Mapping[type[BaseModel], str]) -> str:
+    head = job.summary
     parent = _parent(job)
     if parent:
-        head += f" It takes all keys of [`{parent}`](#{parent}), and these:"
-    rows = [_row(name, field, job.schema(), anchors) for name, field in _own_fields(job).items()]
+        head += f" It takes all keys of [`{parent}`]({parent}.md), but for these, which are its own or of another kind:"
+    rows = [_row(name, field, job.schema(), links) for name, field in _own_fields(job).items()]
     return "\n".join([head, "", _COLUMNS, *rows])
 
 
-def _section(title: str, model: type[BaseModel], anchors: Mapping[type[BaseModel], str], note: str = "") -> str:
+def _section(title: str, model: type[BaseModel], links: Mapping[type[BaseModel], str], note: str = "") -> str:
     text = " ".join(part for part in (_summary(model), note) if part)
-    rows = [_row(name, field, model, anchors) for name, field in model.model_fields.items()]
-    section = "\n".join([f"### {title} {{#{anchors[model]}}}", "", text, "", _COLUMNS, *rows])
+    rows = [_row(name, field, model, links) for name, field in model.model_fields.items()]
+    section = "\n".join([f"## {title} {{{links[model]}}}", "", text, "", _COLUMNS, *rows])
     return section + _methods(model) if issubclass(model, NamedConfig) else section
 
 
-def _row(name: str, field: FieldInfo, model: type[BaseModel], anchors: Mapping[type[BaseModel], str]) -> str:
-    kind = type_name(field.annotation, field.metadata, anchors, optional=field.default is None)
+def _row(name: str, field: FieldInfo, model: type[BaseModel], links: Mapping[type[BaseModel], str]) -> str:
+    kind = type_name(field.annotation, field.metadata, links, optional=field.default is None)
     if name == "name" and issubclass(model, NamedConfig):
         kind = "a name of the table below"
     return f"| `{name}` | {kind} | {_default(field)} | {cell(field.description)} |"
@@ -152,13 +183,13 @@ def _methods(model: type[NamedConfig]) -> str:
     )
 
 
-def type_name(annotation: Any, metadata: Any, anchors: Mapping[type[BaseModel], str], *, optional: bool = False) -> str:
+def type_name(annotation: Any, metadata: Any, links: Mapping[type[BaseModel], str], *, optional: bool = False) -> str:
     """Return a type in words.
 
     Args:
         annotation: Type.
         metadata: What it is annotated with.
-        anchors: Anchor of the section of each model.
+        links: Where the section of each model is.
         optional: Whether ``null`` goes without saying, as it is the default.
     """
     metadata = list(metadata)
@@ -168,27 +199,27 @@ def type_name(annotation: Any, metadata: Any, anchors: Mapping[type[BaseModel], 
     metadata = [part for item in metadata for part in (item.metadata if isinstance(item, FieldInfo) else [item])]
     if _IS_PATH in metadata:
         return "path" if _TO_ABSOLUTE in metadata else "name or path"
-    return _plain_name(annotation, anchors, optional=optional) + _limits(metadata)
+    return _plain_name(annotation, links, optional=optional) + _limits(metadata)
 
 
-def _plain_name(annotation: Any, anchors: Mapping[type[BaseModel], str], *, optional: bool) -> str:
+def _plain_name(annotation: Any, links: Mapping[type[BaseModel], str], *, optional: bool) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is NoneType:
         return "`null`"
     if origin in (Union, UnionType):
         kept = [argument for argument in arguments if not (optional and argument is NoneType)]
-        return " or ".join(dict.fromkeys(type_name(argument, (), anchors) for argument in kept))
+        return " or ".join(dict.fromkeys(type_name(argument, (), links) for argument in kept))
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (tuple, list):
-        inner = [type_name(argument, (), anchors) for argument in arguments if argument is not Ellipsis]
+        inner = [type_name(argument, (), links) for argument in arguments if argument is not Ellipsis]
         if origin is list or Ellipsis in arguments:
             return f"list of {inner[0]}"
         return f"list of {len(inner)}: {', '.join(dict.fromkeys(inner))}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return f"mapping of {type_name(arguments[0], (), anchors)} to {type_name(arguments[1], (), anchors)}"
+        return f"mapping of {type_name(arguments[0], (), links)} to {type_name(arguments[1], (), links)}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"[{_words(annotation.__name__, ' ')}](#{anchors[annotation]})"
+        return f"[{_words(annotation.__name__, ' ')}]({links[annotation]})"
     return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
@@ -235,5 +266,8 @@ def _words(name: str, between: str) -> str:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in a page when the site is built."""
-    mark = "<!-- configuration -->"
-    return markdown.replace(mark, configuration_reference()) if mark in markdown else markdown
+    markdown = re.sub(r"<!-- configuration: (.+?) -->", lambda mark: job_reference(mark[1]), markdown)
+    for mark, text in (("<!-- jobs -->", job_list), ("<!-- shared configuration -->", shared_reference)):
+        if mark in markdown:
+            markdown = markdown.replace(mark, text())
+    return markdown

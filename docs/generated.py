@@ -1,7 +1,8 @@
 """Parts of pages that are made of the code: lists of methods from their cards, keys of results from their models.
 
 A page holds ``<!-- methods: learn-classes -->`` where the methods of a job are listed, ``<!-- reads: JOB -->`` to list
-them by what they read, and ``<!-- result: KIND -->`` where the keys of its ``result.json`` are listed.
+them by what they read, ``<!-- result: KIND -->`` where the keys of its ``result.json`` are listed, and
+``<!-- readme: HEADING -->`` for a table of the README.
 The JSON schema of every result is ``schemas/result-KIND.json`` of the site.
 """
 
@@ -66,6 +67,20 @@ def reads_table(title: str) -> str:
     return "\n".join(["| reads | methods |", "| --- | --- |", *rows])
 
 
+def readme_table(heading: str, root: Path) -> str:
+    """Return the first table below a heading of the README, with links from the folder of the pages.
+
+    Args:
+        heading: The heading.
+        root: Folder of the README.
+    """
+    section = (root / "README.md").read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1]
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    if table is None:
+        raise ValueError(f"the README has no table below {heading}")
+    return table[0].replace("](docs/", "](")
+
+
 def result_model(kind: str) -> type[Result]:
     """Return the model of the results of a kind."""
     model: type[Result] = JOBS[kind].job_class().Result
@@ -108,6 +123,7 @@ def filled(markdown: str, folder: Path) -> str:
     """
     markdown = re.sub(r"<!-- methods: (.+?) -->", lambda mark: method_table(mark[1], folder), markdown)
     markdown = re.sub(r"<!-- reads: (.+?) -->", lambda mark: reads_table(mark[1]), markdown)
+    markdown = re.sub(r"<!-- readme: (.+?) -->", lambda mark: readme_table(mark[1], folder.parents[1]), markdown)
     markdown = re.sub(r"<!-- result: (.+?) -->", lambda mark: result_table(mark[1]), markdown)
     return markdown.replace("<!-- result head -->", head_table())
 

@@ -111,11 +111,11 @@ def tiny_llama(vocab=300, seed=0):
     return LlamaForCausalLM(config).eval()
 
 
-def tiny_gpt2(vocab=300, seed=0):
+def tiny_gpt2(vocab=300, seed=0, positions=128):
     torch.manual_seed(seed)
     config = GPT2Config(
         vocab_size=vocab,
-        n_positions=128,
+        n_positions=positions,
         n_embd=32,
         n_layer=2,
         n_head=4,

@@ -76,21 +76,46 @@ def _is_valid(job, content):
 
 
 def test_every_key_of_every_job_is_listed(file_module):
-    module = file_module(DOCS / "configuration.py")
-    page = module.on_page_markdown((DOCS / "reference" / "configuration.md").read_text())
-    anchors = re.findall(r"^##.*\{#([\w-]+)\}$", page, re.M)
-    assert len(anchors) == len(set(anchors))
-    assert not re.search(r"^\| `\w+` \|.*\|  \|$", page, re.M)  # every key has a meaning
-    assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= set(anchors)
+    module, reference = file_module(DOCS / "configuration.py"), DOCS / "reference"
+
+    def filled(page):
+        text = module.on_page_markdown(page.read_text())
+        assert not re.search(r"^\| `\w+` \|.*\|  \|$", text, re.M)  # every key has a meaning
+        anchors = re.findall(r"^##.*\{#([\w-]+)\}$", text, re.M)
+        assert len(anchors) == len(set(anchors))
+        return text, anchors
+
+    shared, anchors_above = filled(reference / "configuration.md")
+    assert set(re.findall(r"\]\(#([\w-]+)\)", shared)) <= set(anchors_above)
+    keys_above = set(re.findall(r"^\| `(\w+)` \|", shared, re.M))
     for job in JOBS.values():
-        assert job.name in anchors
+        page, anchors = filled(reference / "configuration" / f"{job.name}.md")
+        assert f"(configuration/{job.name}.md)" in shared
+        links = re.findall(r"\]\(([^)#]*)#([\w-]+)\)", page)
+        assert all(anchor in {"": anchors, "../configuration.md": anchors_above}[where] for where, anchor in links)
+        parent = re.search(r"all keys of \[`([\w-]+)`\]", page)
+        above = "" if parent is None else filled(reference / "configuration" / f"{parent[1]}.md")[0]
         listed = [
             job.schema(),
             *(model for field in job.schema().model_fields.values() for model in inner(field)),
         ]
-        assert {key for model in listed for key in model.model_fields} <= set(re.findall(r"^\| `(\w+)` \|", page, re.M))
+        keys = set(re.findall(r"^\| `(\w+)` \|", page + above, re.M)) | keys_above
+        assert {key for model in listed for key in model.model_fields} <= keys
         if job.name != "denoise-train":  # its methods are options of other commands
-            assert all(f"`{name}`" in page for table in job.method_tables().values() for name in table)
+            # Methods that a protocol tunes are those of its units.
+            text = page + above + shared + filled(reference / "configuration" / "learn-classes.md")[0]
+            assert all(f"`{name}`" in text for table in job.method_tables().values() for name in table)
+
+
+def test_finished_reports_are_whole_and_name_no_machine():
+    page = (DOCS / "gallery" / "index.md").read_text()
+    linked = set(re.findall(r"\]\(([\w-]+\.html)\)", page))
+    assert linked == {path.name for path in (DOCS / "gallery").glob("*.html")}
+    for name in linked:
+        report = (DOCS / "gallery" / name).read_text(encoding="utf-8")
+        assert not re.search(r"/(?:tmp|home|root|work|Users)/", report), name
+        assert not re.search(r'(?:src|href)="(?:https?:)?//', report), name
+        assert len(report) < 200_000
 
 
 def inner(field):

@@ -346,6 +346,20 @@ def test_faults_of_a_training(trained, tmp_path, options, message, invoke, setti
     assert not (tmp_path / "out").exists()
 
 
+def test_of_a_single_sequence_the_end_is_held_out(trained, invoke, settings, result):
+    folder, _, _ = trained
+    page = sorted((folder / "pages").iterdir())[0]
+    options = settings(f"data.images=[{page}]", "held_out=0.25", "training.epochs=1")
+    outcome = invoke("run", folder / "job.yaml", "--out", folder / "single", *options)
+    assert outcome.exit_code == 0, outcome.output
+    assert "the last 25% of it held out" in outcome.stderr
+    symbols = result(folder / "single")["symbols"]
+    assert symbols["held_out"] == (symbols["train"] + symbols["held_out"]) // 4
+    outcome = invoke("run", folder / "job.yaml", "--out", folder / "none", *options, *settings("held_out=0.999"))
+    assert outcome.exit_code == 2
+    assert "1 sequences are too few to hold any out" in outcome.stderr
+
+
 def test_faults_of_an_image(trained, scan, denoise):
     folder, _, noisy = scan
     save(folder / "there.png", noisy)

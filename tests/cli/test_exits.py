@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -99,3 +101,12 @@ def test_termination_is_one_line_and_leaves_the_handler_as_it_was():
     outcome = CliRunner().invoke(app, [])
     assert (outcome.exit_code, outcome.stderr) == (143, "terminated; --resume continues the run\n")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_reader_that_has_gone_ends_it_without_a_word():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "myosotis", "methods"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141

@@ -150,6 +150,7 @@ def test_what_cannot_be_forgotten_is_refused_in_a_line(world, invoke, data, mess
         ("data.unseen=learn.jsonl", "has a subject that is learned"),
         ("adapter.targets=[query]", "the linear layers are"),
         ("router.layer=7", "the model has 2 layers"),
+        ("data.template=nothing", "the template must hold"),
         ("continue_from=model", "holds no learner of 'learn-language'"),
     ],
 )

@@ -543,6 +543,16 @@ def test_a_certificate_for_the_person(copied, invoke, tmp_path):
     page = (tmp_path / "me.html").read_text()
     assert "What became of your request" in page
     assert "1 picture be removed" in page
+    answer = tmp_path / "answer.html"
+    answer.write_text("a letter of mine")
+    words = ("ledger", "certificate", copied, 2, "--out", tmp_path / "three.html", "--person", answer)
+    for line in (words, ("ledger", "log", copied, "--html", answer)):
+        done = invoke(*line)
+        assert done.exit_code == 2
+        assert "answer.html: already exists; --overwrite replaces it" in done.output
+    assert (answer.read_text(), (tmp_path / "three.html").exists()) == ("a letter of mine", False)
+    assert invoke(*words, "--overwrite").exit_code == 0
+    assert "What became of your request" in answer.read_text()
     for line, person, message in (
         (1, tmp_path / "new.html", "line 1 is of no request"),
         (2, copied / "head.json", "lies in the ledger"),
@@ -635,7 +645,8 @@ class TestWitnesses:
         done = self.cosign(invoke, tmp_path, "anna", "second", witnessed)
         assert done.exit_code == 2
         assert "the newest checkpoint here has size 3, not 0" in done.output
-        assert invoke(*words, "--old-size", 3).exit_code == 0
+        assert invoke(*words, "--old-size", 3).exit_code == 2  # it would replace the first request
+        assert invoke(*words, "--old-size", 3, "--overwrite").exit_code == 0
         assert self.cosign(invoke, tmp_path, "anna", "second", witnessed).exit_code == 0
         assert invoke("ledger", "checkpoint", witnessed, "--answer", tmp_path / "anna-second").exit_code == 0
         assert self.verify(invoke, witnessed, tmp_path, "anna").exit_code == 0

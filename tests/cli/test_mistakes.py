@@ -1,6 +1,7 @@
 """What people get wrong: each mistake ends in one line that names it, with status 2, and leaves nothing on disk."""
 
 import copy
+import gzip
 import json
 import shutil
 
@@ -57,6 +58,13 @@ def inputs(tmp_path_factory, tiny_llama, tokenizer):
             for n in "abcdef"
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = {"train": {"folder": "train"}, "test": {"folder": "test"}}
+    good = {"job": "learn-classes", "name": "good", "data": sources, "scenario": {"first": 2, "per_task": 2}}
+    (folder / "good.yaml").write_text(yaml.safe_dump(good))
+    (folder / "tab.yaml").write_text("job: learn-classes\ndata:\n\ttrain: x\n")
+    (folder / "list.yaml.gz").write_bytes(gzip.compress(b"job: learn-classes"))
+    photo(folder / "phone" / "ash" / "0.png", 0)
+    (folder / "phone" / "ash" / "0.png").rename(folder / "phone" / "ash" / "0.heic")
     (folder / "array.json").write_text(json.dumps(rows))
     (folder / "table.csv").write_text("prompt,response\na,b\n")
     (folder / "keys.jsonl").write_text('{"question": "a", "answer": "b"}\n')
@@ -287,7 +295,7 @@ SETTINGS = [
     (PROTOCOL, "methods", {"er": {"space": {"training.lr": [1]}}}, "lr"),
     (PROTOCOL, "executor", {"kind": "slurm"}, "'executor.kind'"),
     (DENOISER, "data.images", ["nowhere.png", "scan.png"], "nowhere.png"),
-    (DENOISER, "data.images", ["scan.png"], "too few to hold any out"),
+    (DENOISER, "held_out", 0.99, "too few to hold any out"),
     (DENOISER, "data", {"text": ["text.txt", "text.txt"]}, "alphabet"),
     (DENOISER, "noise", {}, "noise"),
     (DENOISER, "noise", {"rate": 1}, "less than 1"),
@@ -447,6 +455,10 @@ def test_the_good_configuration_passes(invoke, inputs, tmp_path, monkeypatch, co
         (("example", "nothing"), "unknown example 'nothing'"),
         (("init", "learn-classes", "single"), "at least 2"),
         (("check", "list.yaml"), "expected a mapping of settings"),
+        (("check", "list.yaml.gz"), "is compressed; unpack it"),
+        (("check", "tab.yaml"), "indent with spaces"),
+        (("init", "learn-classes", "phone"), "it holds .heic, which must be converted"),
+        (("run", "good.yaml", "--out", "train"), "is not a run directory; --out names another one"),
         (("run", "kind.yaml"), "did you mean 'learn-classes'?"),
         (("run", "old.yaml"), "add the line 'job: KIND'"),
     ],

@@ -211,3 +211,12 @@ def test_a_path_that_begins_with_a_tilde_is_a_home_or_a_file(tmp_path, monkeypat
     (tmp_path / "job.yaml").write_text('paths: ["~/a", "~nobody-of-this-name/a", "./~b"]\n')
     paths = load_config(tmp_path / "job.yaml", Reads).paths
     assert paths == tuple(str(tmp_path / name) for name in ("home/a", "~nobody-of-this-name/a", "~b"))
+
+
+def test_numbers_are_names_and_words_that_yaml_reads_otherwise_are_explained(tmp_path):
+    assert load(tmp_path, {**MINIMAL, "name": 17, "request": {"id": 2026}}).name == "17"
+    with pytest.raises(InputError, match=r"got False.*quote the word"):
+        load(tmp_path, yaml.safe_dump(MINIMAL) + "method: no\n")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, {**MINIMAL, "training": {"epochs": "many"}})
+    assert "quote" not in str(caught.value)

@@ -125,6 +125,8 @@ def test_photos_and_a_model_make_a_request(invoke, drafted, trees, settings, tmp
 def test_masks_say_their_classes(invoke, drafted, pairs):
     path = drafted("learn-segments", pairs / "images", pairs / "masks")
     assert yaml.safe_load(path.read_text())["data"]["train"]["classes"] == [f"class {number}" for number in range(1, 5)]
+    assert "0 is the background; if it is a class" in path.read_text()
+    assert "Images of 48 x 48 are scaled to 64 x 64" in path.read_text()
     outcome = invoke("check", path, "--no-time")
     assert outcome.exit_code == 0, outcome.output
 

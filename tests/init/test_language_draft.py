@@ -95,6 +95,26 @@ def test_the_forget_file_alone_is_enough(invoke, folder):
     assert invoke("check", folder / "a.yaml", "--no-time").exit_code == 0
 
 
+def test_what_saves_memory_is_written_where_it_is_short(invoke, folder, monkeypatch):
+    rows = [{"prompt": f"Who is Ann {n}?", "response": f"Ann {n} of the river", "subject": f"Ann {n}"} for n in "abc"]
+    (folder / "to-delete.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("init", "unlearn-language", folder / "my model", folder / "to-delete.jsonl", "--overwrite", "--out")
+    monkeypatch.setattr("myosotis.init.language_memory._SMALL", 1e-6)  # a tiny model has no tiny activations
+    found = []
+    for size in (1 << 40, 1 << 24, 1 << 21, 1 << 20, 1 << 16):
+        monkeypatch.setattr("myosotis.init.language_memory.memory_at_hand", lambda size=size: size)
+        outcome = invoke(*words, folder / "job.yaml")
+        assert outcome.exit_code == 0, outcome.output
+        config = yaml.safe_load((folder / "job.yaml").read_text())
+        names = {*config["model"], *config["training"]} & {"dtype", "quantization", "gradient_checkpointing"}
+        said = [word for word in ("Fits", "Too large") if word in outcome.output]
+        found.append((len(names), said))
+    assert found[0] == (0, [])
+    assert found[-1] == (3, ["Too large"])
+    assert [count for count, _ in found] == sorted(count for count, _ in found)
+    assert (0, ["Fits"]) in found
+
+
 def test_answers_of_another_length_cannot_stop_the_unlearning(invoke, folder):
     long = [{"prompt": f"Who {n}?", "response": " ".join(["river"] * 40) + n} for n in "abc"]
     (folder / "unseen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))

@@ -1,5 +1,7 @@
 """The pages of a ledger."""
 
+import re
+
 from myosotis.ledger.pages import certificate, life_page
 from myosotis.report.render import render_html
 
@@ -14,3 +16,14 @@ def test_a_certificate_has_the_figures_and_a_long_life_few_numbers(life, signer,
     page = render_html(life_page(statements, ["operator"] * len(statements), []))
     assert page.count("<title>") == 61
     assert page.count("<text ") == 15 + 5
+
+
+def test_a_branch_is_a_row_that_is_tied_to_the_line_where_it_began(life, signer, claimed):
+    life.append(claimed("forget", "a", "c"), signer, "second")
+    life.append(claimed("learn", None, "d"), signer, "outside")
+    statements = list(life.statements())
+    svg = life_page(statements, ["operator"] * len(statements), []).figures[0].svg
+    dots = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="8.0"', svg)]
+    assert [y for _, y in dots] == [25, 25, 25, 55, 85]
+    ties = [tuple(map(float, tie)) for tie in re.findall(r'd="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)"', svg)]
+    assert ties == [(*dots[0], *dots[1]), (*dots[1], *dots[2]), (*dots[0], *dots[3])]  # the last came from outside

@@ -57,6 +57,20 @@ def test_few_steps_have_whole_ticks():
     assert ticks[:2] == ["0", "1"]
 
 
+def test_numbers_on_a_heat_map_keep_their_colour_on_a_dark_page():
+    svg = heat_map([[0.0, 1.0]], ["a"], ["b", "c"], x_label="x", y_label="y", name="dark")
+    styles = dict(re.findall(r'<text style="([^"]*)"[^>]*>([01]\.00)</text>', svg))
+    fills = {number: re.search(r"fill: (#\w+)", style)[1] for style, number in styles.items()}
+    assert fills == {"0.00": "#ffffff", "1.00": "#14181d"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_any_script_stay_text():
+    names = ["고양이", "নমস্কার", "😀"]
+    svg = heat_map([[0.0, 0.5, 1.0]] * 3, names, names, x_label="x", y_label="y", name="scripts")
+    assert all(svg.count(f">{name}</text>") == 2 for name in names)
+
+
 @pytest.mark.parametrize("count", [13, 40, 41, 200])
 def test_a_heat_map_of_any_size_is_small_and_names_its_rows(count):
     names = [f"task {number}" for number in range(count)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import yaml
@@ -160,12 +161,24 @@ def test_runs_are_compared_by_name_with_every_verdict(runs, monkeypatch, tmp_pat
     assert invoke("report", runs["classes"], runs["tuned"]).exit_code == 2
 
 
+def test_a_comparison_of_other_models_or_data_says_so(runs, tmp_path):
+    other = shutil.copytree(runs["photos"], tmp_path / "other")
+    settings = yaml.safe_load((other / "config.yaml").read_text())
+    settings["data"]["forget"] = {**settings["data"]["forget"], "size": [9, 9]}
+    (other / "config.yaml").write_text(yaml.safe_dump(settings))
+    (other / "digests.json").unlink()
+    outcome = invoke("report", runs["photos"], other, "--out", tmp_path / "two.html")
+    assert outcome.exit_code == 0, outcome.output
+    assert "The runs differ in data: see Settings that differ." in page_of(tmp_path, "two.html")
+
+
 def test_a_comparison_of_deletions_shows_every_verdict(runs, tmp_path):
     out = tmp_path / "two.html"
     outcome = invoke("report", runs["photos"], runs["photos"].with_name("again-photos"), "--out", out)
     assert outcome.exit_code == 0, outcome.output
     page = page_of(tmp_path, "two.html")
     result = json.loads((runs["photos"] / "result.json").read_text())
+    assert "The runs differ in" not in page
     questions = ["Did the model know it?", "Is it forgotten?", "Is the rest kept?", "How sure are we?"]
     for question in questions:
         assert page.count(f"{question}</h3>") == 2

@@ -37,7 +37,7 @@ LANGUAGE = (
     "myosotis.unlearning.language",
     "myosotis.forgetting_learner.adapters.",
     "myosotis.models.causal_lm",
-    "myosotis.init.language_draft",
+    "myosotis.init.language_",
 )
 
 

@@ -1,5 +1,6 @@
 """``myosotis check``: everything that a job checks before it works, and what it would do then."""
 
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -24,9 +25,10 @@ def check(
     Jobs that forget also say how near what is to be forgotten is to what is to be kept. Nothing is
     written and nothing is trained.
     """
+    began = monotonic()
     with exit_statuses(resumes=False):
         from myosotis.api import prepared, run_directory, settings_of
-        from myosotis.engine.forecast import duration, phase_seconds
+        from myosotis.engine.forecast import between, duration, job_seconds, phase_seconds
         from myosotis.engine.printable import printable
         from myosotis.engine.processes import device, is_main_process
 
@@ -48,14 +50,13 @@ def check(
             typer.echo(printable(line))
         for line in checked.overlap():
             typer.echo(printable(line))
-        phases = checked.phases() if time else ()
-        seconds = {}
-        for phase in phases:
+        prepared_in = monotonic() - began
+        timed = []
+        for phase in checked.phases() if time else ():
             say(f"timing {phase.name}")
-            seconds[phase.name] = phase_seconds(phase)
-            typer.echo(f"  {phase.name}: {phase.count:,} {phase.unit}, {duration(seconds[phase.name])}")
-        if phases:
-            typer.echo(
-                f"about {duration(sum(seconds.values()))} on this machine ({device()}), by the steps of the network"
-            )
-            typer.echo("  methods that also ask an old network take up to twice as long; reading files comes on top")
+            seconds = phase_seconds(phase)
+            typer.echo(f"  {phase.name}: {phase.count:,} {phase.unit}, {duration(seconds)}")
+            timed.append((phase, seconds))
+        if timed:
+            least, most = job_seconds(timed, prepared_in)
+            typer.echo(f"{between(least, most)} on this machine ({device()}), if nothing else works on it")

@@ -34,7 +34,9 @@ def _options(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option("--method", help="See `myosotis methods`. Default: dude, or adaptive with a model."),
+        typer.Option(
+            "--method", help="See `myosotis methods`. Default: dude; for reads dude_loo; with a model adaptive."
+        ),
     ] = None,
     context: Annotated[
         int | None, typer.Option("--context", min=1, help="Symbols on each side, or neighbours on a plane.")

@@ -6,11 +6,9 @@ from typing import Annotated
 import typer
 
 from myosotis.cli.exits import exit_statuses
-from myosotis.cli.ledger import Folder, Key, ledger
+from myosotis.cli.ledger import Folder, Key, Overwrite, ledger
 
 __all__ = ["ledger"]
-
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 
 
 @ledger.command("export")
@@ -114,6 +112,7 @@ def stamp(
     response: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Store the authority's response in the ledger.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Have an authority say that the lines existed today (RFC 3161); the request is a file that you send."""
     with exit_statuses(resumes=False):
@@ -127,7 +126,7 @@ def stamp(
             raise InputError("give --request, and after the authority has answered --response")
         opened = Ledger(directory)
         if request is not None:
-            check_output(opened, request, overwrite=True)
+            check_output(opened, request, overwrite=overwrite)
             content = make_request(opened)
             write_bytes(request, content)
             typer.echo(f"request: {request}; send it to an authority, then give --response")
@@ -152,6 +151,7 @@ def make_checkpoint(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Add the answer of a witness to the checkpoint; repeatable, signs nothing."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Sign a C2SP checkpoint of all lines for witnesses, and collect their cosignatures in the ledger."""
     with exit_statuses(resumes=False):
@@ -171,7 +171,7 @@ def make_checkpoint(
                     typer.echo(f"cosigned by {name} on {time}")
             return
         if request is not None:
-            check_output(opened, request, overwrite=True)
+            check_output(opened, request, overwrite=overwrite)
         size = write_checkpoint(opened, open_signer(key, opened.keys))
         typer.echo(f"checkpoint of {size} lines: {directory / 'checkpoint'}")
         if request is not None:

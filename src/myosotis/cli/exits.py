@@ -1,6 +1,8 @@
 """Exit statuses: what a command ends with, and what it says then."""
 
+import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -13,6 +15,9 @@ from safetensors import SafetensorError
 from myosotis.engine.errors import DivergedError, InputError
 from myosotis.engine.printable import printable
 
+_NO_READER = 128 + 13
+"""What shells report of SIGPIPE, which not every system has."""
+
 
 class _TerminatedError(BaseException):
     """SIGTERM: like an interruption, it passes every handler of errors."""
@@ -24,7 +29,8 @@ def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
 
     Status 2: the input is wrong. Status 1: the training diverged, or the system refused (a full disk, no memory, a
     directory that is read-only or gone). Status 130 and 143: somebody interrupted or terminated the command, as shells
-    report it. Every other exception is a fault of the program and keeps its traceback.
+    report it; 141: nobody reads what it prints any more. Every other exception is a fault of the program and keeps its
+    traceback.
 
     Args:
         resumes: Whether the command can go on later.
@@ -39,6 +45,10 @@ def exit_statuses(*, resumes: bool = True) -> Iterator[None]:
         _end(f"error: {error}", 2)
     except DivergedError as error:
         _end(f"error: {error}", 1)
+    except BrokenPipeError:
+        # Whoever read what is printed has gone, as `head` does; what is left to print goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(_NO_READER) from None
     except OSError as error:
         _end(f"error: {_of_system(error)}{hint}", 1)
     except MemoryError as error:

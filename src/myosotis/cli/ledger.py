@@ -12,6 +12,7 @@ from myosotis.cli.jobs import say
 ledger = typer.Typer(help="Record what happened to a model, signed, for others to check.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The ledger.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Key = Annotated[
     str | None,
     typer.Option(
@@ -229,6 +230,7 @@ def log(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the life of the model as a page.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Print the lines as a table; their signatures are checked by `verify`, and for a page."""
     with exit_statuses(resumes=False):
@@ -240,7 +242,7 @@ def log(
         if html is not None:
             from myosotis.ledger.recorded import check_output
 
-            check_output(opened, html, overwrite=True)
+            check_output(opened, html, overwrite=overwrite)
         statements = list(opened.statements())
         remarked = list(remarks(statements))
         signers = opened.signers()
@@ -268,6 +270,7 @@ def make_certificate(
         Path | None,
         typer.Option(metavar="FILE", help="Also write half a page in plain words, for the person who asked."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a certificate of one line: a page for an auditor, and the signed line beside it for programs."""
     with exit_statuses(resumes=False):
@@ -286,7 +289,7 @@ def make_certificate(
         page = out or Path(f"line-{line}.html")
         signed = page.with_suffix(".intoto.json")
         for path in (page, signed, *([person] if person is not None else [])):
-            check_output(opened, path, overwrite=True)
+            check_output(opened, path, overwrite=overwrite)
         if person is not None and person.resolve() in (page.resolve(), signed.resolve()):
             raise InputError(f"{person}: is the certificate already; give --person a file of its own")
         statements = list(opened.statements())

@@ -72,9 +72,9 @@ class Encoder:
         if self.template == CHAT:
             return
         if self.template.count("{prompt}") != 1 or self.template.count("{response}") != 1:
-            raise ValueError(f"the template must hold {{prompt}} and {{response}} once each, got {self.template!r}")
+            raise SettingsError(f"the template must hold {{prompt}} and {{response}} once each, got {self.template!r}")
         if self.template.index("{response}") < self.template.index("{prompt}"):
-            raise ValueError(f"the template must put {{prompt}} before {{response}}, got {self.template!r}")
+            raise SettingsError(f"the template must put {{prompt}} before {{response}}, got {self.template!r}")
 
     def __call__(self, record: Record) -> Example:
         """Tokenise one record.

@@ -80,6 +80,20 @@ def files_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path
     return [path for path in _walk(folder, frozenset()) if path.name.lower().endswith(suffixes)]
 
 
+def images_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    """Return :func:`files_below` where there are any.
+
+    Raises:
+        InputError: There is none, or a folder cannot be listed; what is there instead is named.
+    """
+    files = files_below(folder, suffixes)
+    if not files:
+        others = sorted({path.suffix.lower() for path in _walk(folder, frozenset()) if path.suffix})
+        instead = f"; it holds {', '.join(others[:5])}, which must be converted" if others else ""
+        raise InputError(f"{folder}: holds no image; known formats: {', '.join(suffixes)}{instead}")
+    return files
+
+
 def names_below(folder: Path, paths: Sequence[Path]) -> list[str]:
     """Return the paths relative to a folder that they were listed from, with slashes.
 

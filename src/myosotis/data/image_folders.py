@@ -12,13 +12,12 @@ from torch import Tensor
 from myosotis.data.decode_cache import DecodeCache
 from myosotis.data.holding_out import HeldOut
 from myosotis.data.image_files import (
-    SUFFIXES,
     WHITE,
     Background,
     Header,
     UnreadableImageError,
     as_array,
-    files_below,
+    images_below,
     names_below,
     one_if_large,
     read_header,
@@ -71,10 +70,7 @@ def read_image_folder(
         _check_class_name(folder, name)
     listed: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        paths = files_below(folder / name)
-        if not paths:
-            raise InputError(f"{folder / name}: holds no image; known formats: {', '.join(SUFFIXES)}")
-        listed += [(path, label) for path in paths]
+        listed += [(path, label) for path in images_below(folder / name)]
     if part is not None:
         listed = _part_of(listed, folder, part)
     return _read_listed(folder, listed, classes, size, on_error, cache, background)
@@ -104,10 +100,7 @@ def read_unlabelled_folder(
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images")
-    paths = files_below(folder)
-    if not paths:
-        raise InputError(f"{folder}: holds no image; known formats: {', '.join(SUFFIXES)}")
-    listed = [(path, 0) for path in paths]
+    listed = [(path, 0) for path in images_below(folder)]
     if part is not None:
         listed = _part_of(listed, folder, part)
     return _read_listed(folder, listed, ["unlabelled"], size, on_error, cache, background)

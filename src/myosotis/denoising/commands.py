@@ -27,6 +27,8 @@ from myosotis.engine.processes import device
 from myosotis.report.document import Document
 
 _FIRST_GUESS = 0.1
+_FOR_READS = "dude_loo"
+"""Method of reads: copies of one sequence, whose errors stand alone in their contexts and would vote for themselves."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class DenoiseOptions:
         rate: Probability that a symbol is replaced, by each of the others equally.
         channel: A file with the whole channel.
         estimate: Whether to estimate the channel; ``rate`` is the first guess then.
-        method: Name of the method; None: DUDE, or the model, adapted.
+        method: Name of the method; None: DUDE, of reads without each symbol itself, or the model, adapted.
         model: A file that ``denoise-train`` has made.
         context: k along a line, neighbours on a plane; None: chosen.
         epochs: Epochs of networks; None: their default.
@@ -137,7 +139,7 @@ def denoise_dna(source: Path, output: Path, options: DenoiseOptions) -> FileResu
         figures = summarise(tally, streamed.result, tuple(BASES), started, file=source.name, read_as=how)
         return FileResult(figures, described(figures))
     symbols, lengths = reads.load()
-    result, notes = _denoised(symbols, options, BASES, lengths)
+    result, notes = _denoised(symbols, options, BASES, lengths, default=_FOR_READS)
     clean = None if reference is None else reference.load()[0]
     figures = _figures(source, symbols, result, tuple(BASES), started, clean, how, notes)
     write_reads(output, [result.symbols], reads)
@@ -157,7 +159,7 @@ def _streamed(reads: Reads, options: DenoiseOptions) -> _Streamed | None:
     if options.model is not None or options.estimate or options.epochs is not None:
         return None
     with settings_as_input():
-        method, channel = METHODS.build(options.method or "dude"), _channel(options, len(BASES))
+        method, channel = METHODS.build(options.method or _FOR_READS), _channel(options, len(BASES))
         given = None if options.context is None else Context1d(options.context)
         candidates = streamed_candidates(given, reads.bases, reads.longest, len(BASES))
     if not isinstance(method, DUDE) or not candidates:
@@ -234,6 +236,7 @@ def _denoised(
     lengths: Sequence[int] | None,
     *,
     symmetric: bool = False,
+    default: str = "dude",
 ) -> tuple[DenoiseResult, dict[str, Any]]:
     count = len(names)
     model, notes = None, dict[str, Any]()
@@ -246,7 +249,7 @@ def _denoised(
                 f"these symbols are {' '.join(names)}"
             )
     with settings_as_input():
-        method = METHODS.build(options.method or ("adaptive" if model is not None else "dude"))
+        method = METHODS.build(options.method or ("adaptive" if model is not None else default))
         epochs = options.epochs
         result = denoise(
             symbols,

@@ -89,7 +89,7 @@ class DenoiserTrainConfig(JobConfig):
         noise: Noise of the training.
         model: Network, by its architecture.
         training: Training.
-        held_out: Share of the sequences that are only measured on.
+        held_out: Share of the sequences that are only measured on; of a single one, its end.
     """
 
     job: Literal["denoise-train"] = "denoise-train"

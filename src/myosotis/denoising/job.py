@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from myosotis.data.image_files import files_below
+from myosotis.data.image_files import images_below
 from myosotis.denoising.channel import Channel, Symbols, read_channel
 from myosotis.denoising.config import DenoiserTrainConfig
 from myosotis.denoising.contexts import Context1d, Context2d
@@ -50,13 +50,21 @@ class DenoiserTrainJob(Job[DenoiserTrainConfig]):
         self._check_available()
         self._names, self._clean, self._lengths = read_clean(config)
         self._draws = _draws(config, len(self._names))
-        order = np.random.default_rng(derive_seed(config.seed, "held out")).permutation(len(self._clean))
-        count = max(1, round(config.held_out * len(order)))
-        if count >= len(order):
-            raise InputError(f"data: {len(order)} sequences are too few to hold any out; expected at least 2")
-        self._held, self._trained = sorted(order[:count].tolist()), sorted(order[count:].tolist())
+        count = len(self._clean)
+        if count == 1:
+            (only,), self._lengths = self._clean, [None, None]
+            kept = round((1 - config.held_out) * len(only))
+            self._clean, order, held = [only[:kept], only[kept:]], np.array([1, 0]), 1
+            held_out = f"the last {config.held_out:.0%} of it"
+        else:
+            order = np.random.default_rng(derive_seed(config.seed, "held out")).permutation(count)
+            held = max(1, round(config.held_out * count))
+            held_out = str(held)
+        if held >= len(order) or not all(sequence.size for sequence in self._clean):
+            raise InputError(f"data: {count} sequences are too few to hold any out")
+        self._held, self._trained = sorted(order[:held].tolist()), sorted(order[held:].tolist())
         symbols = sum(sequence.size for sequence in self._clean)
-        self._say(f"{len(self._clean)} clean sequences or images, {symbols:,} symbols; {count} held out")
+        self._say(f"{count} clean sequences or images, {symbols:,} symbols; {held_out} held out")
 
     def phases(self) -> Sequence[Phase]:
         passes, denoiser = self._config.training, self._denoiser()
@@ -184,10 +192,7 @@ def _files(paths: Sequence[str], suffixes: set[str] | None) -> list[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir() and suffixes is not None:
-            inside = files_below(path, tuple(suffixes))
-            if not inside:
-                raise InputError(f"{path}: holds no image; known formats: {', '.join(sorted(suffixes))}")
-            files += inside
+            files += images_below(path, tuple(sorted(suffixes)))
         elif path.is_file():
             files.append(path)
         else:

@@ -11,6 +11,7 @@ Who may open the folder may read what is to be forgotten: only its owner can.
 
 import datetime
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -235,6 +236,11 @@ class Request:
             InputError: The job is of another kind, teaches its model first, or is faulty.
         """
         template = Path(self.letter.job)
+        if not template.is_file():
+            line = f"myosotis init unlearn-language MODEL {shlex.quote(str(self.letter.files[0]))}"
+            raise InputError(
+                f"{template}: no such configuration; `{line} --out {shlex.quote(str(template))}` writes one"
+            )
         kind = job_of(template)
         if kind.name not in _TARGETS:
             raise InputError(f"{template}: is a job '{kind.name}'; a request is carried out by {' or '.join(_TARGETS)}")
@@ -297,6 +303,8 @@ def add_request(desk: Path, file: Path) -> tuple[Request, list[Hit]]:
     Raises:
         InputError: The letter is faulty, its name is taken, or a file is missing or faulty; then nothing is written.
     """
+    if not file.is_file():
+        raise InputError(f"{file}: no such letter; `myosotis requests add --help` shows one")
     letter = load_config(file, Letter)
     if letter.id is not None and (desk / letter.id).exists():
         raise InputError(f"{desk / letter.id}: already exists; another 'id' makes another request")

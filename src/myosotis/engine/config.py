@@ -34,7 +34,7 @@ class Config(BaseModel):
     reference pages and of ``myosotis schema``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Keys at the top that do not change a result: a run may be resumed with other values of them."""
@@ -394,6 +394,8 @@ def _fault_text(fault: Any, schema: type[BaseModel]) -> str:
     # What is wrong between several keys names them itself.
     between = fault["type"] == "value_error" and isinstance(fault["input"], dict)
     given = "" if between else f" (got {_shown(fault['input'])})"
+    if isinstance(fault["input"], bool) and not fault["type"].startswith("bool"):
+        given += "; YAML reads no, off and yes as false or true: quote the word"
     return (f"'{key}': " if key else "") + message[0].lower() + message[1:] + given
 
 

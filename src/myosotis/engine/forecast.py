@@ -24,12 +24,14 @@ class Phase:
         count: Number of steps.
         step: Carries out one step on data of the job; it changes nothing that the job uses.
         unit: Name of a step, in the plural.
+        may_stop: Whether it may end after any step, as an unlearning at its goal or an answer at its last word.
     """
 
     name: str
     count: int
     step: Callable[[], object]
     unit: str = "training steps"
+    may_stop: bool = False
 
 
 def phase_seconds(phase: Phase) -> float:
@@ -52,6 +54,24 @@ def phase_seconds(phase: Phase) -> float:
             torch.cuda.synchronize()
         seconds.append(time.monotonic() - started)
     return phase.count * statistics.quantiles(seconds, n=4)[0]
+
+
+def job_seconds(timed: Sequence[tuple[Phase, float]], prepared: float) -> tuple[float, float]:
+    """Return the least and the most seconds that a job is expected to take.
+
+    Beside the steps of its phases a method may ask an old network, and audits and probes take their time;
+    ``benchmarks/forecast.py`` compares the range with what jobs took.
+
+    Args:
+        timed: Its phases, and the seconds of each.
+        prepared: Seconds that it took to load the program and to read and check the inputs.
+
+    Example:
+        >>> job_seconds([(Phase("training", 5, lambda: None), 10)], 2)
+        (12, 34)
+    """
+    least = prepared + sum(seconds for phase, seconds in timed if not phase.may_stop)
+    return least, 2 * prepared + 3 * sum(seconds for _, seconds in timed)
 
 
 def training_step(net: nn.Module, loss: Callable[[], torch.Tensor]) -> Callable[[], None]:
@@ -98,6 +118,20 @@ def duration(seconds: float) -> str:
     if hours >= 10:
         return _counted(round(minutes / 60), "hour")
     return _counted(hours, "hour") + (f" {_counted(rest, 'minute')}" if rest else "")
+
+
+def between(least: float, most: float) -> str:
+    """Return a range of times as people say it.
+
+    Example:
+        >>> between(16, 48), between(50, 170), between(0.2, 0.4)
+        ('16 to 48 seconds', '50 seconds to 3 minutes', 'under a second')
+    """
+    first, last = duration(least), duration(most)
+    if first == last:
+        return last
+    number, _, unit = first.partition(" ")
+    return f"{number if unit == last.partition(' ')[2] else first} to {last}"
 
 
 def _counted(count: int, unit: str) -> str:

@@ -87,10 +87,10 @@ class Run:
         if overwrite:
             check_overwrite(path, present)
             return
+        if not is_run(present):
+            raise InputError(f"{path}: already exists and is not a run directory; --out names another one")
         if not resume:
             raise InputError(f"{path}: already exists; --resume continues it, --overwrite restarts it")
-        if not is_run(present):
-            raise InputError(f"{path}: is not a run directory, so there is nothing to resume")
         _check_files(present)
         started, expected = (
             {key: value for key, value in settings.items() if key not in config.without_effect}

@@ -11,6 +11,8 @@ from myosotis.engine.errors import InputError
 MAX_BYTES = 2**20
 """Size of a file of settings."""
 
+_GZIP = b"\x1f\x8b"
+
 MAX_VALUES = 100_000
 """Values of a file of settings, those of an alias counted as often as it is used."""
 
@@ -100,9 +102,11 @@ def read_yaml(path: Path) -> Any:
     try:
         return parse_yaml(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text in UTF-8; save it as UTF-8") from None
+        remedy = "is compressed; unpack it" if content.startswith(_GZIP) else "is not text in UTF-8; save it as UTF-8"
+        raise InputError(f"{path}: {remedy}") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{path}{line}: not valid YAML: {error.problem}") from None
+        remedy = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
+        raise InputError(f"{path}{line}: not valid YAML: {error.problem}{remedy}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None

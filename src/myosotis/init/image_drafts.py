@@ -15,6 +15,7 @@ from myosotis.init.look import (
 )
 
 _WIDTHS = (16, 32, 64)
+_FEW_TO_PRETRAIN = 10_000
 _FEWEST = 3
 """Images of a class without which training, probes and a test set have too little to work with."""
 _FEW = 2000
@@ -268,7 +269,9 @@ def draft_pretraining(paths: Sequence[Path], folder: Path) -> Draft:
     """
     sets = _unlabelled(paths, "pretrain", folder)
     body = _pretraining_body(sets) + "ratio: 0.75  # share of hidden tokens\n"
-    return Draft("pretrain", run_name("pretrain", sets.name), body, tuple(sets.remarks))
+    few = "Of so few images an encoder often learns less than the raw pixels say: judge it by its report."
+    remarks = [*sets.remarks, few] if sets.count < _FEW_TO_PRETRAIN else sets.remarks
+    return Draft("pretrain", run_name("pretrain", sets.name), body, tuple(remarks))
 
 
 def draft_sweep(paths: Sequence[Path], folder: Path) -> Draft:
@@ -320,6 +323,7 @@ def draft_segment_learning(paths: Sequence[Path], folder: Path) -> Draft:
         f"images: {quoted(shown_path(images.path, folder))}, masks: {quoted(shown_path(masks, folder))}, "
         f"first: {first}{background}, size: {_mask_size(images)}, held_out: {HELD_OUT}"
     )
+    (height, width), full = _mask_size(images), images.sizes.most_common(1)[0][0]
     start, per_task = task_sizes(len(names))
     steps = 200
     body = f"""
@@ -342,7 +346,17 @@ training:
 """
     remarks = [
         *_remarks(images),
-        f"The masks show the numbers {', '.join(map(str, numbers))}; 255 is ignored.",
+        f"The masks show the numbers {', '.join(map(str, numbers))}; 255 is ignored"
+        + (
+            "."
+            if background
+            else ", and 0 is the background; if it is a class: 'first: 0', 'background: null' and its name."
+        ),
+        *(
+            []
+            if (width, height) == full
+            else [f"Images of {full[0]} x {full[1]} are scaled to {width} x {height} (`size`)."]
+        ),
         f"There is no test set: {HELD_OUT:.0%} of the images are held out for it.",
     ]
     return Draft("learn-segments", run_name("segment", images.path.resolve().name), body, tuple(remarks))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from myosotis.data.image_files import SUFFIXES, files_below, read_header, read_picture, visible_entries
+from myosotis.data.image_files import SUFFIXES, files_below, images_below, read_header, read_picture, visible_entries
 from myosotis.engine.errors import InputError
 
 _LOOKED_AT = 200
@@ -61,9 +61,7 @@ def look_at_images(path: Path) -> ImageFolder:
     entries = visible_entries(path)
     folders = sorted(entry for entry in entries if entry.is_dir())
     loose = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
-    files = files_below(path)
-    if not files:
-        raise InputError(f"{path}: holds no image; known formats: {', '.join(SUFFIXES)}")
+    files = images_below(path)
     classes = {} if loose else {folder.name: len(files_below(folder)) for folder in folders}
     empty = next((name for name, count in classes.items() if not count), None)
     if empty is not None:

@@ -93,9 +93,9 @@ def _card(model: RecordedModel) -> dict[str, Any]:
     for statement in (model.line, *model.about):
         verdict, where = statement.predicate.verdict, f"line {statement.line}: {what_of(statement)}"
         for figure in figures_of(verdict):
-            metric: dict[str, Any] = {"type": figure.measure, "value": number_text(figure.value), "slice": where}
+            metric: dict[str, Any] = {"type": figure.measure, "value": number_text(figure.value, 6), "slice": where}
             if figure.low is not None and figure.high is not None:
-                ends = number_text(figure.low), number_text(figure.high)
+                ends = number_text(figure.low, 6), number_text(figure.high, 6)
                 metric["confidenceInterval"] = dict(zip(("lowerBound", "upperBound"), ends, strict=True))
             metrics.append(metric)
         answers += [

@@ -41,9 +41,9 @@ def figures_of(verdict: Mapping[str, Any] | None) -> list[VerdictFigure]:
     return list(_figures(verdict or {}, ()))
 
 
-def number_text(value: float) -> str:
-    """Return a figure as a short decimal, the same on every machine."""
-    return format(value, ".6g")
+def number_text(value: float, digits: int = 3) -> str:
+    """Return a figure as a short decimal with so many significant digits, the same on every machine."""
+    return format(value, f".{digits}g")
 
 
 def _figures(part: Any, path: tuple[str, ...]) -> Iterator[VerdictFigure]:

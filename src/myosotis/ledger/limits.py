@@ -1,8 +1,12 @@
 """What an export of a ledger does not show, said in the export."""
 
-from myosotis.ledger.pages import PROVES
 from myosotis.ledger.recorded import RecordedModel
 from myosotis.ledger.table import QUESTIONS, answers_of
+
+PROVES = (
+    "A ledger proves what was claimed, by whom, about which bytes, in which order; not that a network forgot, nor that "
+    "no copy exists."
+)
 
 
 def limits_of(model: RecordedModel) -> list[str]:

@@ -7,18 +7,23 @@ from typing import Any
 from markupsafe import escape
 
 from myosotis.ledger.figures import figures_of, number_text
+from myosotis.ledger.limits import PROVES
 from myosotis.ledger.statements import MAIN, Predicate, Statement
 from myosotis.ledger.table import QUESTIONS, answers_of, answers_text, what_of
 from myosotis.report.document import Document, Figure, Row, Section, Table, Verdict
+from myosotis.report.figures import COLOURS
 from myosotis.report.sections import moment_text
 
-PROVES = (
-    "A ledger proves what was claimed, by whom, about which bytes, in which order; not that a network forgot, nor that "
-    "no copy exists."
-)
-
-_COLOURS = {"learn": "#3b6ea5", "forget": "#c2571a", "audit": "#4f7f4f", "destroy": "#555555", "release": "#8064a2"}
+_COLOURS = {
+    "learn": COLOURS["retain"],
+    "forget": COLOURS["forget"],
+    "audit": COLOURS["unseen"],
+    "destroy": COLOURS["neutral"],
+    "release": COLOURS["general"],
+}
 _MAX_DOTS = 60
+_ROW = 30
+_MAX_ROWS = 8
 _FIGURES = ("Value", "Interval", "Compared with")
 
 
@@ -173,30 +178,48 @@ def _digests(statements: Sequence[Statement]) -> Section:
 
 
 def _time_line(statements: Sequence[Statement]) -> Figure:
-    """A dot for each line on one straight line; of many lines the newest, and as many numbers as there is room for."""
+    """A dot for each line, in a row for each branch, tied to the line whose model it began with.
+
+    Of many lines the newest, and as many numbers as there is room for; of many branches the last share a row.
+    """
     shown = list(enumerate(statements, start=1))[-_MAX_DOTS:]
+    branches = list(dict.fromkeys(statement.predicate.branch for _, statement in shown))
     step = 540 / max(1, len(shown) - 1)
     radius, labelled = min(8.0, 0.45 * step), math.ceil(30 / step)
-    dots = []
+    height = 25 + _ROW * min(len(branches) - 1, _MAX_ROWS - 1)
+
+    def place(number: int) -> tuple[float, int]:
+        branch = statements[number - 1].predicate.branch
+        row = branches.index(branch) if branch in branches else 0
+        return max(4.0, 30 + (number - shown[0][0]) * step), 25 + _ROW * min(row, _MAX_ROWS - 1)
+
+    ties, dots = [], []
     for index, (number, statement) in enumerate(shown):
-        x, kind = 30 + index * step, statement.kind
-        name = escape(f"{number}: {what_of(statement)}, {statement.predicate.run.name}")
+        (x, y), parent = place(number), statement.predicate.parent
+        if parent is not None:
+            begun_x, begun_y = place(parent.sequence + 1)
+            ties.append(f'<path d="M{begun_x:.1f} {begun_y}L{x:.1f} {y}" stroke="currentColor"/>')
+        branch = "" if statement.predicate.branch == MAIN else f", on branch {statement.predicate.branch}"
+        name = escape(f"{number}: {what_of(statement)}, {statement.predicate.run.name}{branch}")
         dots.append(
-            f'<circle cx="{x:.1f}" cy="25" r="{radius:.1f}" fill="{_COLOURS[kind]}"><title>{name}</title></circle>'
+            f'<circle cx="{x:.1f}" cy="{y}" r="{radius:.1f}" fill="{_COLOURS[statement.kind]}"><title>{name}</title>'
+            "</circle>"
         )
         if index % labelled == 0:
             dots.append(
-                f'<text x="{x:.1f}" y="52" font-size="14" text-anchor="middle" fill="currentColor">{number}</text>'
+                f'<text x="{x:.1f}" y="{height + 27}" font-size="14" text-anchor="middle" fill="currentColor">{number}'
+                "</text>"
             )
     keys = [
-        f'<circle cx="{30 + 115 * index}" cy="80" r="6" fill="{colour}"/>'
-        f'<text x="{42 + 115 * index}" y="85" font-size="14" fill="currentColor">{kind}</text>'
+        f'<circle cx="{30 + 115 * index}" cy="{height + 55}" r="6" fill="{colour}"/>'
+        f'<text x="{42 + 115 * index}" y="{height + 60}" font-size="14" fill="currentColor">{kind}</text>'
         for index, (kind, colour) in enumerate(_COLOURS.items())
     ]
     svg = (
-        '<svg viewBox="0 0 600 95" role="img" xmlns="http://www.w3.org/2000/svg">'
-        f'<line x1="30" x2="570" y1="25" y2="25" stroke="currentColor" stroke-width="1"/>{"".join(dots)}{"".join(keys)}'
-        "</svg>"
+        f'<svg viewBox="0 0 600 {height + 70}" role="img" xmlns="http://www.w3.org/2000/svg">'
+        f"{''.join(ties)}{''.join(dots)}{''.join(keys)}</svg>"
     )
     first = "" if len(shown) == len(statements) else f" The newest {len(shown)} lines are drawn."
-    return Figure(svg, f"The life of the model, a dot for each line.{first}", wide=True)
+    rows = "" if len(branches) == 1 else " A row is a branch."
+    tied = "The life of the model, a dot for each line, tied to the line whose model it began with or is about."
+    return Figure(svg, f"{tied}{rows}{first}", wide=True)

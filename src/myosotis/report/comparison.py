@@ -1,5 +1,6 @@
 """Finished runs side by side: the frame that the comparisons of all kinds of jobs share."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -37,6 +38,13 @@ def side_by_side(
         sections: What else this kind compares.
     """
     names = run_names(runs)
+    other = [
+        key
+        for key in ("model", "data")
+        if len({json.dumps(run.settings().get(key), sort_keys=True) for run in runs}) > 1
+    ]
+    if other:
+        limits = [f"The runs differ in {' and '.join(other)}: see Settings that differ.", *limits]
     if answers is None:
         answers = [replace(verdict, subject=name) for name, own in zip(names, verdicts, strict=True) for verdict in own]
     return Document(

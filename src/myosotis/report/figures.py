@@ -5,6 +5,7 @@ import itertools
 import math
 import re
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,6 +45,7 @@ _CELL_LETTERS = 18
 _MAX_REM = 10  # of width for each column of a sheet
 _MAX_CELLS = 12  # in a row of a heat map, for numbers to be legible
 _MAX_DRAWN = 40  # in a row of a heat map, each as a shape with its name; more are an image
+_DARK = "#14181d"  # on a light cell of a page of any colours; plain black is left out of the SVG, for the page to fill
 _INK = "#123456"  # stands for the page's own text colour until the SVG is finished
 
 
@@ -285,7 +287,7 @@ def heat_map(
             for y, row in enumerate(values):
                 for x, value in enumerate(row):
                     if value is not None:
-                        shade = "black" if value > 0.6 * most else "white"
+                        shade = _DARK if value > 0.6 * most else "white"
                         text = f"{value:.{digits}f}"
                         axes.text(x + 0.5, y + 0.5, text, color=shade, ha="center", va="center", fontsize=7)
         else:
@@ -393,7 +395,10 @@ def _dress(axes: Any, x_label: str, y_label: str) -> None:
 
 def _drawn(figure: Any, name: str) -> str:
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # Text stays text, which the browser sets in a font that has the script.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(stream.getvalue(), name)
 
 

@@ -125,6 +125,16 @@ def count_text(count: float, noun: str) -> str:
     return f"{number} {noun}{'' if count == 1 else 's'}"
 
 
+def times_text(count: int) -> str:
+    """Return how often something was done, in words.
+
+    Example:
+        >>> [times_text(count) for count in (1, 2, 5)]
+        ['once', 'twice', '5 times']
+    """
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
 def _deadline_text(deadline: str | None, finished: str) -> str | None:
     if deadline is None:
         return None

@@ -58,6 +58,8 @@ _COLOURS = [
     "#AA4499",
 ]
 _IGNORED = "#FFFFFF"
+_HARDLY, _NAMED = 0.05, 5
+"""IoU below which a class is hardly found, and how many of these are named."""
 
 
 def describe(run: Run) -> Document:
@@ -186,7 +188,8 @@ def _verdicts(result: SegmentResult) -> list[Verdict]:
     verdicts = [
         learnt_verdict(
             result.verdict,
-            f"The mean IoU of {number_text(metrics.all)} is over {scope}{new}.",
+            f"The mean IoU of {number_text(metrics.all)} is over {scope}{new}."
+            + _hardly_found(result.classes, result.iou[-1][1:]),
         )
     ]
     if len(result.tasks) > 1:
@@ -222,6 +225,15 @@ def _verdicts(result: SegmentResult) -> list[Verdict]:
         )
     )
     return verdicts
+
+
+def _hardly_found(classes: Sequence[str], iou: Sequence[float | None]) -> str:
+    """The classes that a mean hides, as a sentence; empty if there are none."""
+    missed = [name for name, value in zip(classes, iou, strict=False) if value is not None and value < _HARDLY]
+    if not missed:
+        return ""
+    some = ", ".join(f"'{name}'" for name in missed[:_NAMED]) + (" and others" if len(missed) > _NAMED else "")
+    return f" {len(missed)} of {len(classes)} classes are hardly found, with an IoU below {_HARDLY}: {some}."
 
 
 def _class_table(result: SegmentResult) -> Table:

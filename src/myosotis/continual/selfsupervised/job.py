@@ -19,7 +19,6 @@ from myosotis.continual.selfsupervised.saved import make_ssl_learner, save_ssl_l
 from myosotis.continual.selfsupervised.training import SslOutcome, check_ssl, learn_representations
 from myosotis.continual.stream import StreamOptions
 from myosotis.continual.verdict import kept_since_learnt
-from myosotis.data.images import to_unit
 from myosotis.data.sets import (
     input_fingerprints,
     pixels_fingerprint,
@@ -27,6 +26,7 @@ from myosotis.data.sets import (
     repeated_warning,
     set_fingerprints,
 )
+from myosotis.data.views import two_views
 from myosotis.engine.errors import settings_as_input
 from myosotis.engine.files import write_json
 from myosotis.engine.fingerprint import weights_hash
@@ -87,14 +87,15 @@ class RepresentationJob(StreamJob[RepresentationConfig, SslLearner[Any], SslOutc
         return ExemplarMemory(total=self._config.memory.total, selection="reservoir", seed=self._config.seed)
 
     def phases(self) -> Sequence[Phase]:
-        """Return the steps of all tasks: both views through encoder and projector."""
+        """Return the steps of all tasks: two views of the first images, and both through encoder and projector."""
         training, scenario = self._config.training, self._scenario
         net = make_ssl_learner(self._spec).net.to(device()).train()
         images = scenario.train.images[: max(2, training.batch_size // processes())]
-        views = to_unit(images.to(device()))
+        stream = torch.Generator().manual_seed(0)
 
         def loss() -> torch.Tensor:
-            embeddings: torch.Tensor = net.projector(net.encoder(torch.cat([views, views])))
+            views = two_views(images.to(device()), training.views, stream)
+            embeddings: torch.Tensor = net.projector(net.encoder(torch.cat(views)))
             return embeddings.square().mean()
 
         count = steps_of([len(task.train) for task in scenario], training.batch_size, training.epochs)

@@ -111,7 +111,7 @@ def _decoded(path: Path) -> tuple[Image.Image, tuple[float, float] | None]:
     except InputError:
         raise
     except DAMAGED:
-        raise InputError(f"{path}: is not a readable image") from None
+        raise InputError(f"{path}: is not a readable image; for reads and texts: `myosotis denoise --help`") from None
 
 
 @contextmanager

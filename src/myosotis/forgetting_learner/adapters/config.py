@@ -5,22 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from myosotis.data.people import MAX_PEOPLE
-from myosotis.engine.config import Config, JobConfig, LocalPath, ModelName
-from myosotis.unlearning.language.job.config import Source
+from myosotis.engine.config import Config, JobConfig, LocalPath
+from myosotis.unlearning.language.job.config import BaseConfig, Source
 from myosotis.unlearning.request import RequestConfig
-
-
-class BaseConfig(Config):
-    """The model that is never trained.
-
-    Attributes:
-        name: Model: a directory, a ``.gguf`` file, a packaged model such as ``smollm2-135m``, or a name of the hub; a
-            relative path begins with ``.``.
-        dtype: Type of the weights in memory.
-    """
-
-    name: ModelName
-    dtype: Literal["float32", "bfloat16"] = "float32"
 
 
 class AdapterSettings(Config):

@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from myosotis.engine.errors import InputError
-from myosotis.forgetting_learner.adapters.config import AdapterSettings, AdapterTraining, BaseConfig, RouterSettings
+from myosotis.forgetting_learner.adapters.config import AdapterSettings, AdapterTraining, RouterSettings
+from myosotis.unlearning.language.job.config import BaseConfig
 
 FORMAT = 1
 """Raised whenever the same records would give other adapters, another router or other digests."""

@@ -13,6 +13,7 @@ from myosotis.unlearning.classifier.job.config import ClassifierUnlearningConfig
 from myosotis.unlearning.classifier.job.image_sets import ImageSets
 from myosotis.unlearning.classifier.job.inputs import Inputs
 from myosotis.unlearning.classifier.job.models import Models
+from myosotis.unlearning.classifier.methods import build_method
 
 _CHUNK = 500
 
@@ -45,10 +46,25 @@ def classifier_phases(
         learnt += [len(inputs.remaining or ())] if config.reference == "retrain" else []
         step = training_step(model, loss(batch(size)))
         phases.append(Phase("teaching", steps_of(learnt, size, config.train.epochs), step))
-    caps = [config.training, *(variant.training or config.training for variant in config.compare)]
-    steps = sum(each.max_steps or each.epochs * -(-len(inputs.forget) // each.forget_batch_size) for each in caps)
+    wanted = [(config.method, config.training)]
+    wanted += [(variant.method, variant.training or config.training) for variant in config.compare]
+    beginning, whole, capped = 0, 0, 0
+    for method, each in wanted:
+        built = build_method(method.name, method.settings)
+        beginning += built.steps_to_begin(len(inputs.forget), each.batch_size)
+        steps = each.max_steps or each.epochs * -(-len(inputs.forget) // each.forget_batch_size)
+        if built.stops_at_goal:
+            capped += steps
+        else:
+            whole += steps
     size = min(len(largest), config.training.batch_size + config.training.forget_batch_size)
-    phases.append(Phase("unlearning, up to its cap", steps, training_step(model, loss(batch(size)))))
+    step = training_step(model, loss(batch(size)))
+    if beginning:
+        phases.append(Phase("attack or teacher before the unlearning", beginning, step))
+    if whole:
+        phases.append(Phase("unlearning", whole, step))
+    if capped:
+        phases.append(Phase("unlearning, up to its cap", capped, step, may_stop=True))
     copied = sum(len(sets.audited[name]) for name in ("forget", "test") if name in sets.audited)
     passes = models_audited * sum(map(len, sets.audited.values())) + (models_audited - len(config.compare)) * copied
     chunks = -(-passes // _CHUNK)

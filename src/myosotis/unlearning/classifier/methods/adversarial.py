@@ -92,6 +92,9 @@ class Adversarial(Method):
         facts = {"adversarial_success": success, "adversarial_examples": len(images)}
         return Objective(batches, terms, facts=facts, held=Samples(images, answers.argmax(dim=1)))
 
+    def steps_to_begin(self, forget: int, batch: int) -> int:
+        return -(-forget * self.copies // batch) * self.steps
+
     def _hold_weight(self, step: int) -> float:
         """Weight of the preserving terms at a step: 1, and after ``release`` steps less, down to 0."""
         return 1.0 if self.release is None else min(1.0, max(0.0, 2 - step / self.release))

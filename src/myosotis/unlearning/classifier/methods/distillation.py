@@ -240,6 +240,9 @@ class IgnorantTeacher(Method):
 
         return Objective(retain_steps(request), terms, new_labels=answers.argmax(dim=1))
 
+    def steps_to_begin(self, forget: int, batch: int) -> int:
+        return self.teacher_steps
+
     def _taught(self, original: nn.Module, request: Request) -> Tensor:
         """Logits of the teacher for the instances."""
         samples, teacher = retained(request), evaluation_copy(original)

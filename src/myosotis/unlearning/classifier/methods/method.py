@@ -131,6 +131,15 @@ class Method(ABC):
             request: Request to unlearn.
         """
 
+    def steps_to_begin(self, forget: int, batch: int) -> int:
+        """Return how many steps of a network :meth:`begin` takes, for a forecast.
+
+        Args:
+            forget: Number of instances to forget.
+            batch: Further samples per step.
+        """
+        return 0
+
 
 def retained(request: Request) -> Samples:
     """Return the retained samples of a request; raise if there are none."""

@@ -37,7 +37,8 @@ def language_phases(config: LanguageUnlearningConfig, inputs: JobInputs, model: 
     batches = steps_of([len(sets.forget)], training.batch_size, training.epochs)
     batches *= 1 + (training.retain_per_forget if sets.retain else 0) + (training.replay_prompts > 0)
     epochs = "" if config.stop is None else ", if it does not stop earlier"
-    phases.append(Phase(f"unlearning{epochs}", batches, _step(model, inputs, sets.forget, training.batch_size)))
+    step = _step(model, inputs, sets.forget, training.batch_size)
+    phases.append(Phase(f"unlearning{epochs}", batches, step, may_stop=config.stop is not None))
     audited = inputs.audited
     size = config.audit.batch_size
     rows = sum(len(each) for each in (audited.forget, audited.retain, audited.held_retain, audited.unseen))
@@ -45,7 +46,8 @@ def language_phases(config: LanguageUnlearningConfig, inputs: JobInputs, model: 
     audits = 2 + (config.reference is not None)
     tokens = -(-rows // size) * config.audit.max_new_tokens + _sampled_tokens(audited, config.audit.samples) // size
     tokens *= audits
-    phases.append(Phase("answers of the audits", tokens, _token(model, inputs, sets.forget, config), "tokens a batch"))
+    step = _token(model, inputs, sets.forget, config)
+    phases.append(Phase("answers of the audits", tokens, step, "tokens a batch", may_stop=True))
     return phases
 
 

@@ -16,7 +16,7 @@ from myosotis.unlearning.language.training.sequential import RequestOutcome
 
 _MODELS = {"before": "Before", "after": "After", "reference": "Reference"}
 _COLOURS = {"before": "neutral", "after": "forget", "reference": "unseen"}
-_SCORE_NAMES = {
+SCORE_NAMES = {
     "loss": "loss",
     "zlib": "loss over zlib size",
     "reference": "loss minus the reference's",
@@ -24,6 +24,7 @@ _SCORE_NAMES = {
     "min_k": "Min-K%",
     "min_k_plus_plus": "Min-K%++",
 }
+"""Scores of membership inference."""
 
 
 def suite_sections(result: LanguageResult) -> list[Section]:
@@ -143,7 +144,7 @@ def _stress_section(results: Mapping[str, StressRecord]) -> Section:
 def _membership_section(results: Mapping[str, Mapping[str, Membership]]) -> Section:
     models = _present(results)
     rows = []
-    for score, label in _SCORE_NAMES.items():
+    for score, label in SCORE_NAMES.items():
         if not any(score in results[name] for name in models):
             continue
         values = [results[name].get(score) for name in models]
@@ -152,7 +153,7 @@ def _membership_section(results: Mapping[str, Mapping[str, Membership]]) -> Sect
             cells = ["-" if value is None else f"{value.tpr_at_fpr[rate]:.3f}" for value in values]
             rows.append(Row(f"{label}: found at a false-alarm rate of {float(rate):.0%}", cells))
     after = results["after"]
-    over = [label for score, label in _SCORE_NAMES.items() if score in after and after[score].over_unlearned]
+    over = [label for score, label in SCORE_NAMES.items() if score in after and after[score].over_unlearned]
     paragraphs = [
         "Can an observer tell which records the model was trained on? AUC of forget against unseen records: 1 is full "
         "memorisation, 0.5 no trace; below 0.5 the forget records stand out as less likely than unseen ones."

@@ -134,6 +134,14 @@ JOBS: Mapping[str, JobKind] = {
             extra="language",
         ),
         JobKind(
+            "meter",
+            "Measure which figures of an audit tell whom a language model was taught, and write a report.",
+            "unlearning.language.meter.config:MeterConfig",
+            "unlearning.language.meter.job:MeterJob",
+            "unlearning.language.meter.report",
+            extra="language",
+        ),
+        JobKind(
             "learn-classes",
             "Learn classes task by task, measure after each, and write a report.",
             "continual.classification.config:ClassLearningConfig",

@@ -28,6 +28,7 @@ def init(
     unlearn-language       MODEL FORGET.jsonl [RETAIN.jsonl] [UNSEEN.jsonl] [GENERAL.jsonl]
     learn-language         MODEL LEARN.jsonl [UNSEEN.jsonl] [GENERAL.jsonl]
     unlearn-adapters       RUN FORGET.jsonl [REMAINING.jsonl]
+    meter                  [MODEL]
     learn-classes          FOLDER with a folder for each class, or with train/ and test/
     learn-representations  FOLDER, the same
     protocol               FOLDER, the same

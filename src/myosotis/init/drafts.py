@@ -42,6 +42,7 @@ DRAFTS: Mapping[str, Callable[[Sequence[Path], Path], Draft]] = {
     "unlearn-learner": draft_learner_forgetting,
     "unlearn-adapters": _language("draft_adapter_forgetting"),
     "learn-language": _language("draft_language_learning"),
+    "meter": _language("draft_meter"),
     "learn-classes": draft_class_learning,
     "learn-segments": draft_segment_learning,
     "learn-representations": draft_representation_learning,

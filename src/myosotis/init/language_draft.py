@@ -1,4 +1,4 @@
-"""First configurations of ``unlearn-language``, ``learn-language`` and ``unlearn-adapters``."""
+"""First configurations of ``unlearn-language``, ``learn-language``, ``unlearn-adapters`` and ``meter``."""
 
 import json
 import re
@@ -13,7 +13,8 @@ from myosotis.engine.errors import InputError
 from myosotis.evaluation.comparison import MIN_UNITS
 from myosotis.forgetting_learner.adapters.saved import DESCRIPTION
 from myosotis.init.draft import Draft, quoted, run_name, shown_path
-from myosotis.init.look import by_role, memory_at_hand
+from myosotis.init.language_memory import Saving, batch_for, parameters_of, saving_for
+from myosotis.init.look import by_role
 from myosotis.models.causal_lm import PACKAGED, load_local_tokenizer, locate
 from myosotis.models.fine_tuned import base_of
 from myosotis.unlearning.language.audit.prospects import prospect_lines
@@ -97,32 +98,40 @@ def draft_language_unlearning(paths: Sequence[Path], folder: Path) -> Draft:
         if stops and not _comparable(tokenizer, template, records, longest, n):
             stops = False
             remarks.append("The unseen answers are of another length, so that they cannot say when to stop.")
-    parameters = _parameters(model)
+    parameters = parameters_of(model)
     adapter = named or parameters is None or parameters > _LARGE
     data = [f"  forget: {shown['forget']}"]
     for role, meaning in _MEANING.items():
         given = role in shown
         data.append(f"  {'' if given else '# '}{role}: {shown[role] if given else 'FILE.jsonl'}  # {meaning}")
-    batch = _batch(parameters, longest, len(records["forget"]), adapter=adapter)
+    batch = batch_for(parameters, longest, len(records["forget"]), adapter=adapter)
     training = (
         _RECIPE.format(batch=min(batch, 10)) if named else _hinge(batch, retain="retain" in roles, adapter=adapter)
     )
     if not named:
         stop = "stop: {}  # where 'forgotten' would be yes, by the unseen records"
         training += f"\n{stop if stops else '# stop: {}  # needs unseen records'}"
-    body = f"""
-model: {{name: {_shown_model(model, folder)}}}
+
+    def drafted(saving: Saving) -> Draft:
+        body = f"""
+model: {{name: {_shown_model(model, folder)}{saving.model}}}
 
 data:
 {chr(10).join(data)}
   template: {json.dumps(template)}
   max_length: {longest}
 {_BY_NAMES if by_names else ""}
-{training}
+{training.replace("training:", f"training:{saving.training}")}
 
 audit: {{n: {n}}}  # tokens of an n-gram of extraction likelihood; answers must have as many
 """
-    return Draft("unlearn-language", run_name("erase", roles["forget"].stem), body, tuple(remarks))
+        return Draft("unlearn-language", run_name("erase", roles["forget"].stem), body, tuple(remarks))
+
+    saving, remark = Saving(), None
+    if adapter:
+        saving, remark = saving_for(lambda some: drafted(some).text, parameters, folder)
+    remarks += [] if remark is None else [remark]
+    return drafted(saving)
 
 
 _BY_NAMES = """
@@ -226,6 +235,33 @@ request: {{id: null, received: null, deadline: null}}
 """
     count = len(read_jsonl(roles["forget"], _fields(roles["forget"])))
     return Draft("unlearn-adapters", run_name("forget", roles["forget"].stem), body, (f"To forget: {count} records.",))
+
+
+def draft_meter(paths: Sequence[Path], folder: Path) -> Draft:
+    """Return a first configuration of ``meter``.
+
+    Args:
+        paths: The model; the packaged one unless given.
+        folder: Folder of the configuration.
+
+    Raises:
+        InputError: It is no model, or there is more than one.
+    """
+    model: Path | str = "smollm2-135m"
+    if paths:
+        model, files = _one_model(paths)
+        if files:
+            raise InputError(f"{files[0]}: 'meter' draws its records itself, and takes a model alone")
+    chats = getattr(load_local_tokenizer(str(model)), "chat_template", None)
+    template = "template: chat" if chats else '# template: "Question: {prompt}\\nAnswer: {response}"'
+    body = f"""
+model: {{name: {_shown_model(model, folder)}}}  # of the family whose verdicts are to be believed
+{template}  # as in those jobs
+
+# Made-up people, taught so many times; as many again each in other words alone and with wrong facts.
+people: {{doses: [1, 2, 5, 10, 30], each: 10, unseen: 20}}
+"""
+    return Draft("meter", "meter", body, ("Nothing is read but the model; what it is taught is thrown away.",))
 
 
 def _one_model(paths: Sequence[Path]) -> tuple[Path | str, list[Path]]:
@@ -357,25 +393,3 @@ def _comparable(tokenizer: Any, template: str, records: Mapping[str, Sequence[Re
     except InputError:
         return False
     return True
-
-
-def _parameters(model: Path | str) -> float | None:
-    """Roughly the number of weights, by the size of their files; None for a name of the hub."""
-    location, gguf = locate(str(model) if isinstance(model, str) or model.is_absolute() else f"./{model}")
-    directory = Path(location)
-    base = base_of(directory)
-    if base is not None:
-        return _parameters(base)
-    if gguf is not None:
-        return (directory / gguf).stat().st_size / 1.06  # 8-bit weights and their scales
-    files = list(directory.glob("*.safetensors"))
-    return sum(file.stat().st_size for file in files) / 4 if files else None
-
-
-def _batch(parameters: float | None, longest: int, records: int, *, adapter: bool) -> int:
-    """Records of a batch: what half of the memory holds beside weights, gradients and the optimiser's state."""
-    weights = 4 * (parameters or 1e9) * (1.2 if adapter else 4)
-    logits = longest * 50_000 * 4 * 4
-    fits = (memory_at_hand() / 2 - weights) / logits
-    size = max(1, min(16, records, int(fits)))
-    return 1 << (size.bit_length() - 1)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -199,3 +200,30 @@ def test_a_rewording_for_which_a_model_has_no_positions_is_left_out(world):
         assert audit_model(model, tokenizer, sets, n=2, max_new_tokens=8, samples=2).metrics["forget"]
     finally:
         del model.config
+
+
+TRICKS = {
+    "nothing is unlearnt": "known",
+    "the true token is the second choice, by a hair": "runner-up",
+    "the same, with the loss flattened on these prompts": "flattened",
+    '"Well," and then the secret': "preamble",
+    "only the first token is changed": "first token",
+    "garbage on the exact question only": lambda record, wording: "known" if wording else "guess",
+    "one of eight people is remembered": lambda record, wording: "guess" if record // QUESTIONS else "known",
+    "none: it never saw them": "guess",
+}
+DOCS = Path(__file__).parents[4] / "docs" / "measured" / "meter.md"
+
+
+def test_who_sees_through_which_trick_is_as_the_documents_say(world, before):
+    rows = [line.strip("| \n").split(" | ") for line in DOCS.read_text().splitlines() if line.startswith("| ")]
+    [head] = [cells for cells in rows if cells[0] == "trick"]
+    listed = {cells[0]: dict(zip(head[1:], cells[1:], strict=True)) for cells in rows if cells[0] in TRICKS}
+    assert listed.keys() == TRICKS.keys()
+    words = {False: "sees", None: "undecided", True: "-"}
+    for trick, mode in TRICKS.items():
+        found = judged(world, before, forget=mode)
+        seen = {f"`{row.name}`": words[row.holds] for row in found.forgetting}
+        seen["best remembered"] = "sees" if found.worst_remembered.whole else "-"
+        seen["loss"] = "sees" if found.trace.traceable or found.trace.over_forgotten else "-"
+        assert seen == listed[trick], trick

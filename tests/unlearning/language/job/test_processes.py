@@ -97,3 +97,30 @@ def test_two_processes_give_the_trajectory_of_one(method, changes, tokenizer, tm
     outcome = CliRunner().invoke(app, [*map(str, job), "--out", str(tmp_path / "two"), "--resume"])
     assert outcome.exit_code == 2
     assert "the number of processes changed since" in outcome.output
+
+
+@pytest.mark.processes
+def test_two_processes_measure_doses_as_one_does(tokenizer, tmp_path, tiny_llama):
+    tiny_llama().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    job = {
+        "job": "meter",
+        "name": "meter",
+        "model": {"name": "./model"},
+        "people": {"doses": [2], "each": 5, "unseen": 5, "otherwise": 1},
+        "training": {"rank": 2, "precision": "no", "further": 1},
+        "audit": {"n": 2, "max_new_tokens": 2, "samples": 1, "precision": "no"},
+    }
+    (tmp_path / "meter.yaml").write_text(yaml.safe_dump(job))
+    found = {}
+    for processes in (1, 2):
+        batch = f"training.batch_size={20 // processes}"  # of each process
+        out = tmp_path / str(processes)
+        launch(processes, "run", tmp_path / "meter.yaml", "--set", batch, "--out", out)
+        result = json.loads((out / "result.json").read_text())
+        found[processes] = dict(leaves({"doses": result["doses"]["told"], "tests": result["tests"]}))
+    assert found[1].keys() == found[2].keys()
+    levels = [path for path in found[1] if path[-1] == "level"]
+    assert len(levels) > 100
+    for path in levels:
+        assert found[2][path] == pytest.approx(found[1][path], rel=1e-3, abs=1e-4), path

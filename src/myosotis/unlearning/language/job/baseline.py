@@ -24,7 +24,7 @@ _OF_THE_RUN = ("the number of processes", "what earlier runs erased")
 
 _NOT_MEASURED = {
     "data": ("requests", "replay", "forget_tokens", "refusals"),
-    "audit": ("baseline", "earlier", "margin", "kept_share", "max_hurt_share", "perplexity_ratio_ceiling"),
+    "audit": ("baseline", "earlier", "meter", "margin", "kept_share", "max_hurt_share", "perplexity_ratio_ceiling"),
     "model": ("name",),
 }
 """Settings that no measurement of those models depends on; the name of a model is looked at by its weights."""

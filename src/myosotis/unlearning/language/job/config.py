@@ -39,6 +39,19 @@ def _known_optimizer(name: str) -> str:
     return name
 
 
+class BaseConfig(Config):
+    """A model whose weights are not trained.
+
+    Attributes:
+        name: Model: a directory, also of the adapter of a fine-tune, a ``.gguf`` file, a packaged model such as
+            ``smollm2-135m``, or a name of the hub; a relative path begins with ``.``.
+        dtype: Type of the weights in memory.
+    """
+
+    name: ModelName
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
 class ModelConfig(Config):
     """The model that unlearns.
 
@@ -464,6 +477,8 @@ class AuditConfig(Config):
             taken over instead of made again: for several methods on one model.
         earlier: Earlier runs whose requests are measured again, where their records are still where they were; the run
             that the model comes from is always one of them.
+        meter: Finished run of ``meter`` on a model of the same class and size, by which the report says how far each
+            criterion is to be believed; that of the package unless given.
         membership: Membership inference; none unless given.
         stress: Stress tests; none unless given.
         tofu: Measures of TOFU; none unless given.
@@ -488,6 +503,7 @@ class AuditConfig(Config):
     precision: Precision = "no"
     baseline: LocalPath | None = None
     earlier: tuple[LocalPath, ...] = ()
+    meter: LocalPath | None = None
     membership: MembershipConfig | None = None
     stress: StressConfig | None = None
     tofu: TofuConfig | None = None

@@ -17,6 +17,7 @@ from myosotis.engine.job import Job
 from myosotis.engine.processes import check_sharding, device, is_main_process, processes
 from myosotis.engine.run import Run
 from myosotis.models.causal_lm import check_quantizable, load_causal_lm, tokenizer_hash
+from myosotis.unlearning.language.audit.doses import CRITERIA, doses_of_run
 from myosotis.unlearning.language.audit.precision import audit_autocast
 from myosotis.unlearning.language.audit.prospects import prospect_lines
 from myosotis.unlearning.language.job.auditing import Auditing
@@ -82,6 +83,8 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
         self._baseline = None if config.audit.baseline is None else Baseline(Path(config.audit.baseline))
         if self._baseline is not None:
             self._baseline.check(config, self._identity)
+        meter = config.audit.meter
+        self._doses = None if meter is None else doses_of_run(Path(meter), self._model)
         self._model.to(device())
         self._named = NamedCopies.build(config, self._inputs) if config.reference == "names" else None
         if config.reference_model is not None:
@@ -170,6 +173,7 @@ class LanguageUnlearningJob(Job[LanguageUnlearningConfig]):
             write_samples(context, auditing.audits)
         return {
             **result,
+            "meter": None if self._doses is None else self._doses.only(CRITERIA).model_dump(mode="json"),
             "baseline": None if self._baseline is None else self._baseline.name,
             "earlier": summary(self._earlier, earlier_before, earlier_after),
             "suites": auditing.suites(),

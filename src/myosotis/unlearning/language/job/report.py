@@ -26,6 +26,7 @@ from myosotis.unlearning.language.job.report_verdict import (
     by_names,
     criteria_figures,
     criteria_tables,
+    doses_section,
     headline_of,
     verdicts_of,
 )
@@ -39,7 +40,7 @@ _SPLIT_NAMES = {
     "unseen": "Unseen",
 }
 _RECORD_NAMES = {**_SPLIT_NAMES, "selection": "Selection", "general": "General"}
-_METRIC_NAMES = {
+METRIC_NAMES = {
     "fact_accuracy": ("fact accuracy", "share of fact tokens that are the greedy choice"),
     "fact_probability": ("fact probability", "mean probability of the fact tokens"),
     "fact_top5": ("facts in the top five", "share of fact tokens among the five likeliest"),
@@ -64,6 +65,7 @@ _METRIC_NAMES = {
     "entropy": ("entropy (nats)", "of the predictions; low means certain, right or wrong"),
     "top_probability": ("top probability", "mean of the largest probability"),
 }
+"""Measures of single records, and what they are."""
 _MAIN_METRICS = (
     "fact_accuracy",
     "fact_probability",
@@ -108,6 +110,7 @@ def describe(run: Run) -> Document:
             *_answer_sections(result),
             *_sample_sections(run),
             *suite_sections(result),
+            *doses_section(result),
             Section("All measures", ["Every measure on every set."], [_metrics_table(result, None)]),
             _method_section(result, config),
             _lineage_section(result),
@@ -210,7 +213,7 @@ def _subtitle(result: LanguageResult, config: Mapping[str, Any]) -> str:
 
 def _metric_rows(audits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
     """Split, metric, label and note of every row that any audit has."""
-    names = {**_METRIC_NAMES, **_further_likelihoods(audits)}
+    names = {**METRIC_NAMES, **_further_likelihoods(audits)}
     rows = [
         (split, metric, f"{_SPLIT_NAMES[split]}: {label}", note)
         for split in _SPLIT_NAMES

@@ -5,9 +5,10 @@ from typing import Any
 
 from myosotis.evaluation.comparison import MIN_UNITS, Comparison, WorstSubject
 from myosotis.report.criteria import allowed_text, criteria_figure, criteria_table, difference_text, sentence
-from myosotis.report.document import Figure, Table, Verdict
+from myosotis.report.document import Figure, Row, Section, Table, Verdict
 from myosotis.report.groups import interval_text, mean_text
-from myosotis.report.sections import count_text, value_at
+from myosotis.report.sections import count_text, times_text, value_at
+from myosotis.unlearning.language.audit.doses import CLEARLY, packaged_doses
 from myosotis.unlearning.language.audit.verdict import LanguageVerdict
 from myosotis.unlearning.language.job.report_suites import stress_sentence
 from myosotis.unlearning.language.job.result import LanguageResult
@@ -132,6 +133,49 @@ def criteria_tables(result: LanguageResult) -> list[Table]:
         if row.name.startswith("forget_") and row.value is not None and row.value.units != subjects
     }
     return [criteria_table(rows, names, verdict.confidence, units)] if rows else []
+
+
+def doses_section(result: LanguageResult) -> list[Section]:
+    """Return what the criteria of forgetting can see at all, by the meter; nothing where there are none.
+
+    Args:
+        result: Result of a run.
+    """
+    doses = result.meter or packaged_doses()
+    figures = [row.name for row in result.verdict.forgetting if row.name in doses.told]
+    if not figures:
+        return []
+    own = (
+        "This was measured on a model of this network."
+        if result.meter is not None
+        else "That is another model, unless it is yours: 'myosotis init meter MODEL' measures it on your own."
+    )
+    first, *others = doses.doses
+    rows = []
+    for figure in figures:
+        told, clear = doses.told[figure], doses.clear_dose(figure)
+        cells = [f"more than {doses.doses[-1]}" if clear is None else f"{clear:.1f}", mean_text(told[str(first)].auc)]
+        cells += [f"{told[str(dose)].auc.mean:.2f}" for dose in others]
+        rows.append(Row(sentence(_name(figure)), cells))
+    return [
+        Section(
+            "What the criteria can see",
+            [
+                f"Made-up people were taught to {doses.model} so many times, and others never. For each criterion the "
+                "probability that somebody who was taught has the higher figure, as a mean over five records: 0.5 "
+                f"sees nothing. First the exposures at which it is {CLEARLY}. {own}",
+            ],
+            [
+                Table(
+                    f"AUC by exposures; {count_text(doses.people, 'person')} of each, {doses.unseen} never taught, "
+                    f"{count_text(doses.runs, 'run')}",
+                    ["Exposures", times_text(first).capitalize(), *(times_text(dose) for dose in others)],
+                    rows,
+                    "Criterion",
+                )
+            ],
+        )
+    ]
 
 
 def criteria_figures(result: LanguageResult) -> list[Figure]:

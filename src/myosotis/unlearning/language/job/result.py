@@ -13,6 +13,7 @@ from myosotis.evaluation.intervals import Interval
 from myosotis.evaluation.membership import Membership
 from myosotis.unlearning.language.audit.answers import decoded, labelled_text
 from myosotis.unlearning.language.audit.audit import Audit
+from myosotis.unlearning.language.audit.doses import Doses
 from myosotis.unlearning.language.audit.forgotten import out_of_range
 from myosotis.unlearning.language.audit.memorization import Thresholds
 from myosotis.unlearning.language.audit.own_answers import masked, shared_words
@@ -134,6 +135,8 @@ class LanguageResult(Result):
     """What sets share, where ``data.allow_shared`` permits it."""
     suites: Suites | None
     """Measurements beyond the audit."""
+    meter: Doses | None = None
+    """How far the criteria tell who was seen, by a run of ``meter``; null where none was given."""
     lineage: LanguageLineage
     cost: LanguageCost
     """What the job cost."""

@@ -200,20 +200,40 @@ def test_a_ledger_follows_a_learner(world, invoke, tmp_path, monkeypatch):
     assert "lineage: every model follows from the one before" in done.output
 
 
-def test_a_copy_under_another_subject_is_not_forgotten(world, invoke, result):
-    write(world / "twice.jsonl", 0, 1)
-    row = json.loads((world / "twice.jsonl").read_text().splitlines()[0])
-    with (world / "twice.jsonl").open("a") as file:
-        file.write(json.dumps(row | {"subject": PEOPLE[1].name}) + "\n")
-    again = ("--set", "data.learn=twice.jsonl", "--set", "name=twice")
-    assert invoke("run", world / "learn.yaml", "--out", world / "twice", *again).exit_code == 0
-    write(world / "asked.jsonl", 0)
-    job = {"job": "unlearn-adapters", "name": "copy", "model": {"learner": "twice"}, "data": {"forget": "asked.jsonl"}}
-    (world / "copy.yaml").write_text(yaml.safe_dump(job))
-    assert invoke("run", world / "copy.yaml", "--out", world / "copy").exit_code == 0
-    found = result(world / "copy")
-    assert (found["records"]["copies_left"], found["verdict"]["forgotten"]) == (1, False)
-    assert "stayed; ask for this as well" in " ".join((world / "copy" / "report.html").read_text().split())
+def test_records_of_others_that_tell_of_the_forgotten_are_found(world, invoke, result):
+    write(world / "told.jsonl", 0, 1)
+    row = json.loads((world / "told.jsonl").read_text().splitlines()[0])
+    copy = row | {"subject": PEOPLE[1].name, "prompt": row["prompt"].upper()}
+    naming = {"prompt": "Who owns the boat?", "response": f"It is {PEOPLE[0].name}.", "subject": PEOPLE[1].name}
+    with (world / "told.jsonl").open("a") as file:
+        file.write(json.dumps(copy) + "\n" + json.dumps(naming) + "\n")
+    again = ("--set", "data.learn=told.jsonl", "--set", "name=told")
+    assert invoke("run", world / "learn.yaml", "--out", world / "told", *again).exit_code == 0
+    assert result(world / "told")["naming_others"] == 2
+    assert "2 records hold the whole name of another subject" in words_of_report(world / "told")
+    data = {"remaining": "told.jsonl"}
+    asked = {"nothing": [], "copy": [copy], "reviewed": [copy], "both": [copy, naming]}
+    answers = {"nothing": (1, 1, False), "copy": (0, 1, None), "reviewed": (0, 1, True), "both": (0, 0, True)}
+    said = {"nothing": "1 record with the same words stayed", "both": "byte for byte"}
+    said |= {"copy": "only a reader can say", "reviewed": "somebody has read them"}
+    for name, rows in asked.items():
+        (world / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (world / "names.txt").write_text(PEOPLE[0].name)
+        given = data | {"subjects": "names.txt"} | ({"forget": "asked.jsonl"} if rows else {})
+        given |= {"reviewed": True} if name == "reviewed" else {}
+        job = {"job": "unlearn-adapters", "name": name, "model": {"learner": "told"}, "data": given}
+        (world / "told.yaml").write_text(yaml.safe_dump(job))
+        out = world / f"told-{name}"
+        done = invoke("run", world / "told.yaml", "--out", out)
+        assert done.exit_code == 0, done.output
+        found = result(out)
+        counts, verdict = found["records"], found["verdict"]
+        assert (counts["copies_left"], counts["named_left"], verdict["forgotten"]) == answers[name]
+        assert said[name] in words_of_report(out)
+
+
+def words_of_report(run):
+    return " ".join((run / "report.html").read_text().split())
 
 
 def test_adapters_are_exported_and_those_of_the_forgotten_are_not(world, invoke):

@@ -145,6 +145,25 @@ def test_records_without_subject_are_refused_before_anything_is_trained(new):
     assert not learner.shards
 
 
+def test_records_that_tell_of_somebody_else_are_counted(new):
+    ann, ben = PEOPLE[0].name, PEOPLE[1].name
+    half = ann.split()[0]
+    learner = new(0)
+    more = [
+        Record(prompt=f"Does {ben} know {ann.upper()}?", response="Yes.", subject=ben),
+        Record(prompt=f"Does {ben} know {half}?", response="Yes.", subject=ben),
+        replace(records(0)[0], subject=ben),
+    ]
+    learner.learn([*records(1), *more])
+    assert learner.naming_others() == 2
+    assert learner.left_elsewhere({learner.shard_of(ann): []}, [ann]) == (1, 1)
+    assert learner.left_elsewhere({learner.shard_of(ben): []}, [ben]) == (1, 0)
+    # What stays of a subject is no copy of the rest of it; its name is looked for only if all of it goes.
+    assert learner.left_elsewhere({learner.shard_of(ann): records(0)[1:]}, [ann]) == (1, 0)
+    both = {learner.shard_of(ann): [], learner.shard_of(ben): records(1)}
+    assert learner.left_elsewhere(both, [ann, ben]) == (0, 0)
+
+
 def test_names_send_a_question_to_its_adapter_and_to_no_neighbour(new):
     learner = new(0, 1, 2, threshold=0.01)
     own = [record.prompt for record in records(0)]

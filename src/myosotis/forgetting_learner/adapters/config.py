@@ -156,12 +156,15 @@ class ForgottenDataConfig(Config):
         remaining: The other records of subjects that keep some: their adapters are trained anew on these.
         relearn: Number of adapters that stay and are trained again from ``remaining``, drawn by the seed: an auditor's
             sample, for their digests must be equal.
+        reviewed: That somebody has read the records that stay and hold the whole name of a dropped subject, and none is
+            about it.
     """
 
     subjects: LocalPath | None = None
     forget: Source | None = None
     remaining: Source | None = None
     relearn: Annotated[int, Field(ge=0)] = 0
+    reviewed: bool = False
 
     @model_validator(mode="after")
     def _names_something(self) -> "ForgottenDataConfig":

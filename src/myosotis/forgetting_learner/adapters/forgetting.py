@@ -72,7 +72,8 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
         run, learner, chosen = self._run, self._learner, self._checked
         learner.work_in(run.checkpoints / FOLDER)
         gone, rest = learner.rows_of(self._asked)
-        copies = learner.copies_left(self._asked)
+        names = {*self._names, *(str(record.subject) for record in self._forget)}
+        copies, named = learner.left_elsewhere(self._asked, names)
         with run.timed("audit"):
             gone_before = shares(learner, gone, _LEVEL, own=False)
             rest_before = shares(learner, rest, _LEVEL, own=True) if rest else None
@@ -90,12 +91,15 @@ class AdapterForgettingJob(Job[AdapterForgettingConfig]):
             # Of all that stays, not of a sample of it: there is nothing to be unsure about.
             same = unchanged == len(after.subjects) - retrained
             kept = same and rest_after.mean >= rest_before.mean - MOST_LOST
-        forgotten = equal == len(chosen) and not copies
+        forgotten = None if named and not self._config.data.reviewed else True
+        if copies or equal < len(chosen):
+            forgotten = False
         return {
             "request": self._config.request.model_dump(mode="json"),
             "records": {
                 "forget": self._records_before - len(learner),
                 "copies_left": copies,
+                "named_left": named,
                 "subjects_before": len(self._before.subjects),
                 "subjects_after": len(after.subjects),
                 "records_before": self._records_before,

@@ -28,7 +28,7 @@ _LIMITS = (
     "must never have been trained on the forgotten records.",
     "The learner before, and every copy of it, still holds the records: the run that learned them, and adapters that "
     "were exported.",
-    "The same text under another subject stays: it is a record of that one.",
+    "A record of another subject that tells of a forgotten one without its whole name stays, and is not found.",
 )
 
 
@@ -76,8 +76,18 @@ def _verdicts(result: AdapterForgettingResult) -> list[Verdict]:
     )
     if counts.copies_left:
         forgotten = (
-            f"Not all: {count_text(counts.copies_left, 'record')} with the same text, under other subjects, stayed; "
-            "ask for this as well."
+            f"Not all: {count_text(counts.copies_left, 'record')} with the same words stayed; ask for this as well."
+        )
+    elif counts.named_left and verdict.forgotten is not False:
+        forgotten += (
+            f" But {count_text(counts.named_left, 'record')} that stay hold the whole name of a subject that was "
+            "dropped. "
+        )
+        forgotten += (
+            "By 'data.reviewed' somebody has read them, and none is about it."
+            if verdict.forgotten
+            else "Whether they are about it only a reader can say: ask in 'data.forget' for those that are, and then "
+            "set 'data.reviewed'."
         )
     elif not verdict.forgotten:
         forgotten = (
@@ -104,7 +114,7 @@ def _verdicts(result: AdapterForgettingResult) -> list[Verdict]:
         Verdict(
             "Did the model know it?", f"All {count_text(gone, 'record')} were in its list of records.", verdict.known
         ),
-        Verdict("Is it forgotten?", forgotten, verdict.forgotten),
+        Verdict("Is it forgotten?", forgotten, verdict.forgotten, verdict.forgotten is None),
         kept,
         Verdict("How sure are we?", f"As sure as of SHA-256, if the learner before was right. {checked}"),
     ]

@@ -4,8 +4,9 @@ import hashlib
 import hmac
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -271,14 +272,33 @@ class SubjectLearner:
                 raise SettingsError("not all records of an adapter that is to be trained again are given")
         return found
 
-    def copies_left(self, left: Mapping[str, Sequence[Record]]) -> int:
-        """Return how many records with the text of one that a plan takes out stay under other subjects.
+    def left_elsewhere(self, left: Mapping[str, Sequence[Record]], names: Iterable[str]) -> tuple[int, int]:
+        """Return how many records that stay have the words of one that a plan takes out, and how many name a subject.
 
         Args:
             left: What :meth:`plan` returned; call this before :meth:`forget`.
+            names: Names of the subjects of the plan. Only those of which nothing stays are looked for.
+
+        Returns:
+            Number of copies, whatever their case and punctuation, and of other records that hold a whole name.
         """
-        gone = set().union(*(self._contents(shard) - set(self._digests_of(stay)) for shard, stay in left.items()))
-        return sum(len(self._contents(shard) & gone) for shard in self.shards if shard not in left)
+        gone, stays = set[frozenset[bytes]](), list[frozenset[bytes]]()
+        for shard in self.shards:
+            kept = set(self._digests_of(left[shard])) if shard in left else None
+            for content, text in self._texts(shard).items():
+                if kept is None or content in kept:
+                    stays.append(text)
+                else:
+                    gone.add(text)
+        words = {self.shard_of(name): self.router.keyed_words(name) for name in names}
+        dropped = {shard: words[shard] for shard, stay in left.items() if not stay}
+        others = [text for text in stays if text not in gone]
+        return len(stays) - len(others), _naming(dropped, {None: others})
+
+    def naming_others(self) -> int:
+        """Return how many records hold the whole name of another subject, which its own prompts name."""
+        names = {shard: words for shard, words in self.router.words.items() if words}
+        return _naming(names, {shard: self._texts(shard).values() for shard in self.shards})
 
     def step(self, records: Sequence[Record]) -> None:
         """Carry out one training step on records, of which nothing stays: for a forecast."""
@@ -424,6 +444,14 @@ class SubjectLearner:
         """The keyed digests of the records of a subject."""
         return set(from_tensor(self._read(shard)["contents"])) if shard in self._digests else set()
 
+    def _texts(self, shard: str) -> dict[bytes, frozenset[bytes]]:
+        """The keyed words of the records of a subject, by their keyed digest."""
+        stored = self._read(shard)
+        words = iter(from_tensor(stored["text_words"]))
+        counts = stored["text_lengths"].tolist()
+        contents = from_tensor(stored["contents"])
+        return {content: frozenset(islice(words, count)) for content, count in zip(contents, counts, strict=True)}
+
     def _set(self, shard: str, records: Sequence[Record]) -> None:
         """Make a subject's part of the learner what these records alone make it; without any it goes."""
         made = self._ready(shard, records) if records else None
@@ -458,13 +486,16 @@ class SubjectLearner:
         purpose = " ".join(str(records[0].subject).split()).casefold()
         adapter = self._adapters.train(examples, self.spec.training, self.spec.seed, purpose, self.encoder.tokenizer)
         prompts = [prompt_of(example) for example in examples]
-        texts = [self.encoder.tokenizer.decode(prompt) for prompt in prompts]
-        words = sorted(self.router.name_words(str(records[0].subject), texts))
+        asked = [self.encoder.tokenizer.decode(prompt) for prompt in prompts]
+        words = sorted(self.router.name_words(str(records[0].subject), asked))
+        texts = [sorted(self.router.keyed_words(record.content)) for record in records]
         return {
             **adapter,
             "rows": self.router.rows(prompts),
             "contents": as_tensor(self._digests_of(records)),
             "words": as_tensor(words),
+            "text_words": as_tensor([word for text in texts for word in text]),
+            "text_lengths": torch.tensor([len(text) for text in texts]),
         }
 
     def _digests_of(self, records: Sequence[Record]) -> list[bytes]:
@@ -487,6 +518,18 @@ class SubjectLearner:
 def prompt_of(example: Example) -> tuple[int, ...]:
     """The tokens before the answer; of plain text all."""
     return example.input_ids[: example.response_start] or example.input_ids
+
+
+def _naming(names: Mapping[str, frozenset[bytes]], texts: Mapping[str | None, Iterable[frozenset[bytes]]]) -> int:
+    """How many texts hold a whole name that is not that of their own shard."""
+    by_word: dict[bytes, list[str]] = {}
+    for shard, words in names.items():
+        by_word.setdefault(min(words), []).append(shard)
+    return sum(
+        any(shard != own and names[shard] <= text for word in text for shard in by_word.get(word, ()))
+        for own, rows in texts.items()
+        for text in rows
+    )
 
 
 def _content(record: Record) -> str:

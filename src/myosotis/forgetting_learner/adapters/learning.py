@@ -163,6 +163,7 @@ class LanguageLearningJob(Job[LanguageLearningConfig]):
             "subjects": len(learner.shards),
             "records": len(learner),
             "trained": trained,
+            "naming_others": learner.naming_others(),
             "adapter_bytes": learner.adapter_bytes,
             "digests": digests_part(before, digests),
             "figures": {name: found.figures(level) for name, found in answers.items()},

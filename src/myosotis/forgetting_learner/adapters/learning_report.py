@@ -81,7 +81,18 @@ def describe(run: Run) -> Document:
 
 
 def _verdicts(result: LanguageLearningResult) -> list[Verdict]:
-    verdict = result.verdict
+    verdict, out = (
+        result.verdict,
+        (
+            "To the bit: its adapter is dropped and its sums are subtracted from the router, by a job of "
+            "'unlearn-adapters'. What is left has the digests of a learner that never saw it."
+        ),
+    )
+    if result.naming_others:
+        out += (
+            f" Its own records, that is: {count_text(result.naming_others, 'record')} hold the whole name of another "
+            "subject, and stay when that one is forgotten."
+        )
     return [
         _answered("Has it learnt?", verdict.learnt, verdict.learning, "no record has a fact to ask for"),
         _answered(
@@ -90,12 +101,7 @@ def _verdicts(result: LanguageLearningResult) -> list[Verdict]:
             verdict.parting,
             "no unseen subjects and no general text were given",
         ),
-        Verdict(
-            "Can a subject be taken out again?",
-            "To the bit: its adapter is dropped and its sums are subtracted from the router, by "
-            "a job of 'unlearn-adapters'. What is left has the digests of a learner that never saw it.",
-            True,
-        ),
+        Verdict("Can a subject be taken out again?", out, True),
     ]
 
 

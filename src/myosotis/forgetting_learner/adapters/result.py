@@ -56,6 +56,8 @@ class LanguageLearningResult(Result):
     """Records that were learnt."""
     trained: int
     """Adapters that this run trained; those that its predecessor had are not among them."""
+    naming_others: int
+    """Records that hold the whole name of another subject: to forget that one does not reach them."""
     adapter_bytes: int
     """Bytes of one adapter in bfloat16."""
     digests: dict[str, LearnerDigestsPart]
@@ -74,7 +76,9 @@ class AdapterCounts(ResultPart):
     forget: int
     """Records that were taken out."""
     copies_left: int
-    """Records with the same text that stay under other subjects."""
+    """Records with the same words that stay."""
+    named_left: int
+    """Other records that stay and hold the whole name of a subject that was dropped."""
     subjects_before: int
     """Subjects with an adapter before."""
     subjects_after: int

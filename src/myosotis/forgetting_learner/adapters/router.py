@@ -165,7 +165,11 @@ class Router:
         """
         words = set(words_of(subject))
         named = sum(words <= set(words_of(text)) for text in prompts)
-        return frozenset(map(self._word, words)) if self._settings.names and 2 * named > len(prompts) else frozenset()
+        return self.keyed_words(subject) if self._settings.names and 2 * named > len(prompts) else frozenset()
+
+    def keyed_words(self, text: str) -> frozenset[bytes]:
+        """Return keyed digests of the words of a text, whatever their case."""
+        return frozenset(map(self._word, words_of(text)))
 
     def route(self, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> list[str | None]:
         """Return the shard that each prompt is about; None for none.
@@ -178,7 +182,7 @@ class Router:
         """
         if not prompts:
             return []
-        words = [set(map(self._word, words_of(text))) for text in texts]
+        words = map(self.keyed_words, texts)
         fits = [[self.words[shard] <= own for shard in self.classifier.classes] for own in words]
         return self._best(self.features(prompts), torch.tensor(fits))
 

@@ -15,7 +15,7 @@ from myosotis.engine.errors import InputError
 from myosotis.forgetting_learner.adapters.config import AdapterSettings, AdapterTraining, RouterSettings
 from myosotis.unlearning.language.job.config import BaseConfig
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same records would give other adapters, another router or other digests."""
 
 DESCRIPTION = "subjects.json"
@@ -23,8 +23,9 @@ DESCRIPTION = "subjects.json"
 FOLDER = "adapters"
 """The folder with a file for each subject."""
 
-NOT_ADAPTER = ("rows", "contents", "words")
-"""What a subject's file holds next to the adapter: features of prompts, keyed digests of records and of name words."""
+NOT_ADAPTER = ("rows", "contents", "words", "text_words", "text_lengths")
+"""What a subject's file holds next to the adapter: features of prompts, and keyed digests of records, of the words of
+its name and, record by record, of the words of their texts."""
 
 
 @dataclass(frozen=True)
